@@ -31,7 +31,7 @@ def read_pixels(source: str | os.PathLike[str] | BinaryIO) -> NDArray[np.uint8]:
 
 
 def read_mask(source: str | os.PathLike[str] | BinaryIO) -> NDArray[np.bool_]:
-    """A mask file as booleans: True where the alpha channel (if it varies), else the brightness, passes half its maximum.
+    """A mask file as booleans: True where alpha (if it varies), else brightness, passes half its maximum.
 
     Half the maximum, so that masks of 0 and 1, of 0 and 255, and JPEGs with ringing are all read as they were meant.
 

@@ -1,9 +1,9 @@
 """Sentences as chat messages: the content parts of OpenAI's format, with parts of our own for what that lacks.
 
 Text is `{"type": "text"}`, a picture `{"type": "image_url"}` with a PNG data URL, sound `{"type": "input_audio"}` with
-a 16-bit WAV. Of our own are `{"type": "region"}`, `"eeg"`, `"state"` and `"entity"`. A region says which picture it lies
-in by `"image"`, the number of that picture among those that the sentence has brought so far (0 is the first), or
-brings its picture along as `"image_url"` if it is the first to mention it.
+a 16-bit WAV. Of our own are `{"type": "region"}`, `"eeg"`, `"state"` and `"entity"`. A region says by `"image"` which
+picture it lies in, counting from 0 those that the sentence has brought so far, or brings its picture along as
+`"image_url"` if it is the first to mention it.
 """
 
 from __future__ import annotations

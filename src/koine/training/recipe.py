@@ -1,0 +1,64 @@
+"""A recipe: the model, its stages, the data and the loss of each; all that `run` needs to know of a system."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from koine.training.data import Batch, TrainingData
+from koine.training.stage import Stage
+
+
+class Recipe(ABC):
+    """How a model is trained. A system's `recipe.py` has one subclass per training it offers.
+
+    Each stage builds the model anew and loads what the stage before it saved, so that a stage is a function of the
+    recipe and of that folder, whether both run in one go or on different days.
+    """
+
+    name: str
+    stages: Sequence[Stage]
+
+    @abstractmethod
+    def build_model(self) -> PreTrainedModel:
+        """The model before the first stage. The global generators are seeded from the stage's seed before the call."""
+
+    @abstractmethod
+    def data(self, stage: Stage) -> TrainingData:
+        """The examples of `stage`."""
+
+    @abstractmethod
+    def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
+        """Scalars of one slice of a batch: `loss` is minimised, the others are logged beside it.
+
+        It runs under the stage's autocast. torch's own losses compute in float32 there; a loss written out by hand
+        should take `.float()` of what it compares. Means over the slice make gradient accumulation and several
+        processes equal to one large batch.
+        """
+
+    def evaluate(self, model: Any, stage: Stage) -> dict[str, float]:
+        """Figures of the model in eval mode for the log, without gradients; none by default."""
+        return {}
+
+    def save(self, model: PreTrainedModel, folder: Path) -> None:
+        """Writes the model to `folder` (which exists) so that `from_pretrained` loads it; processors go here too."""
+        model.save_pretrained(folder)
+
+    def load(self, model: PreTrainedModel, folder: Path) -> None:
+        """Puts the weights that `save` wrote to `folder` into `model`, keeping the model's own dtypes."""
+        saved = type(model).from_pretrained(folder)
+        model.load_state_dict(saved.state_dict())
+
+    def settings(self) -> dict[str, object]:
+        """What of this recipe, besides its stages, must be the same when a training is resumed.
+
+        The fields of a dataclass by default; anything that prints the same when it is the same.
+        """
+        fields = dataclasses.fields(self) if dataclasses.is_dataclass(self) else ()
+        return {field.name: getattr(self, field.name) for field in fields if field.name not in ("name", "stages")}

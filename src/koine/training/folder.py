@@ -1,5 +1,6 @@
 """The folder of a training: where its things lie, which settings they were made with, what is finished.
 
+run.lock                    held while a training runs here
 run.json                    the recipe and the settings of each stage that has begun
 log.jsonl                   the log of all stages
 checkpoints/<stage>/        see `checkpoint`; removed when the stage is finished
@@ -11,9 +12,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from koine.errors import InputError
 from koine.files import write_atomically
@@ -40,6 +44,37 @@ class RunFolder:
 
     def is_finished(self, stage: str) -> bool:
         return self.model(stage).is_dir() and stage in self._record()["stages"]
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps a second training out while this one writes; the lock ends with the process, however it ends.
+
+        Raises:
+            InputError: another training holds it, or the folder can't be written to.
+        """
+        lock = FileLock(self.path / "run.lock", timeout=0)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout as error:
+            raise InputError(f"a training is running in {self.path}: wait for it or give another folder") from error
+        except OSError as error:
+            raise InputError(f"cannot train in {self.path}: {error.strerror}: give a folder to write to") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def sweep(self) -> None:
+        """Removes what a killed training left half written, and the checkpoints of finished stages."""
+        for partial in [*self.path.glob(".*.partial.*"), *self.path.glob("checkpoints/*/.*.partial.*")]:
+            if partial.is_dir():
+                shutil.rmtree(partial)
+            else:
+                partial.unlink()
+        for name in self._record()["stages"]:
+            if self.is_finished(name):
+                shutil.rmtree(self.checkpoints(name), ignore_errors=True)
 
     def check(self, recipe: Recipe, stages: Sequence[Stage], *, anew: Collection[str] = ()) -> None:
         """Whether what lies here can be gone on with; the stages in `anew` will be cleared and may differ.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import PreTrainedModel
 
@@ -42,6 +42,7 @@ class StageTraining:
         selection = freeze(model, stage)
         self.trained = selection.trained
         self.changing = changing_tensors(model, selection.frozen)
+        self.buffers = [tensor for tensor in self.changing.values() if not isinstance(tensor, nn.Parameter)]
         self.optimizer = torch.optim.AdamW(
             decay_groups(self.trained, stage.weight_decay),
             lr=stage.learning_rate,
@@ -84,9 +85,9 @@ class StageTraining:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        share_buffers(list(self.model.buffers()), self.processes.num_processes)
-        self._move_average()
+        share_buffers(self.buffers, self.processes.num_processes)
         self.progress.step = number
+        self._move_average()
         return figures | {"learning_rate": rate, "gradient_norm": norm}, stop
 
     def _backward(self, number: int, slices: list[Batch]) -> list[dict[str, Tensor]]:
@@ -94,7 +95,7 @@ class StageTraining:
         parts = []
         slice_numbers = slices_of(self.stage, process=self.processes.process_index)
         for slice_number, batch in zip(slice_numbers, slices, strict=True):
-            seed_global_generators(Purpose.DROPOUT, self.stage.seed, number, slice_number)
+            seed_global_generators(self.device, Purpose.DROPOUT, self.stage.seed, number, slice_number)
             with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
                 scalars = self.recipe.loss(self.model, batch)
             if "loss" not in scalars:
@@ -119,8 +120,10 @@ class StageTraining:
 
     def _move_average(self) -> None:
         if self.stage.ema:
+            # A young average follows the weights faster, or it would carry the initial ones for 1 / (1 - ema) steps.
+            decay = min(self.stage.ema, self.progress.step / (9 + self.progress.step))
             current = [parameter.detach() for parameter in self.trained.values()]
-            get_ema_multi_avg_fn(self.stage.ema)(list(self.average.values()), current, None)
+            get_ema_multi_avg_fn(decay)(list(self.average.values()), current, None)
 
     def _diverged(self, step: int, what: str, value: float) -> DivergedError:
         return DivergedError(

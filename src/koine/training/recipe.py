@@ -19,7 +19,8 @@ class Recipe(ABC):
     """How a model is trained. A system's `recipe.py` has one subclass per training it offers.
 
     Each stage builds the model anew and loads what the stage before it saved, so that a stage is a function of the
-    recipe and of that folder, whether both run in one go or on different days.
+    recipe and of that folder, whether both run in one go or on different days. What moves without a gradient (a
+    codebook that follows averages) should be a buffer of the model: the processes of a training share buffers.
     """
 
     name: str
@@ -60,5 +61,5 @@ class Recipe(ABC):
 
         The fields of a dataclass by default; anything that prints the same when it is the same.
         """
-        fields = dataclasses.fields(self) if dataclasses.is_dataclass(self) else ()
+        fields: tuple[Any, ...] = dataclasses.fields(self) if dataclasses.is_dataclass(self) else ()
         return {field.name: getattr(self, field.name) for field in fields if field.name not in ("name", "stages")}

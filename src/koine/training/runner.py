@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from accelerate import PartialState
@@ -72,13 +72,18 @@ def run(
             f"stage {stage!r} begins where stage {names[first - 1]!r} ends, which isn't finished in {folder}: "
             f"train {names[first - 1]!r} first"
         )
-    processes.wait_for_everyone()
-    if processes.is_main_process:
-        run_folder.clear(anew)
-        TrainingLog(run_folder.log).forget(set(anew))
-    processes.wait_for_everyone()
-    quiet = quiet or not processes.is_main_process
-    with StopRequest() as stop, ProgressView(quiet=quiet) as view, global_generators_restored(), _no_other_bars():
+    processes.wait_for_everyone()  # everyone has checked the folder before the main process changes it
+    with ExitStack() as surroundings:
+        if processes.is_main_process:
+            surroundings.enter_context(run_folder.locked())
+            run_folder.sweep()
+            run_folder.clear(anew)
+            TrainingLog(run_folder.log).forget(set(anew))
+        processes.wait_for_everyone()
+        stop = surroundings.enter_context(StopRequest())
+        view = surroundings.enter_context(ProgressView(quiet=quiet or not processes.is_main_process))
+        surroundings.enter_context(global_generators_restored())
+        surroundings.enter_context(_no_other_bars())
         for number in range(first, last + 1):
             if run_folder.is_finished(names[number]):
                 view.say(f"{names[number]}: finished before")
@@ -126,7 +131,7 @@ class _StageRun:
 
     def run(self, before: Path | None) -> None:
         """Trains; `before` holds the model of the stage before."""
-        seed_global_generators(Purpose.WEIGHTS, self.stage.seed)
+        seed_global_generators(self.processes.device, Purpose.WEIGHTS, self.stage.seed)
         model = self.recipe.build_model()
         if before is not None:
             self.recipe.load(model, before)
@@ -164,26 +169,31 @@ class _StageRun:
             processes=self.processes.num_processes,
             device=self.processes.device,
         )
-        for slices in slices_by_step:
-            figures, stopping = training.step(slices, stop=self.stop.asked)
-            now = time.monotonic()
-            progress.seconds += now - clock
-            training.meter.add(figures, now - clock)
-            clock = now
-            self.view.update(progress.step, figures["loss"])
-            finished = progress.step == stage.steps
-            if progress.step % stage.log_every == 0 or finished:
-                self._log_row(training, figures)
-            if stage.evaluate_every and progress.step % stage.evaluate_every == 0 and not finished:
-                self._evaluate(training)
-            if progress.step % stage.checkpoint_every == 0 or finished or stopping:
-                self._checkpoint(training)
-            if stopping and not finished:
-                slices_by_step.close()
-                raise TrainingStopped(
-                    f"stage {stage.name!r} stopped after step {progress.step} of {stage.steps}; "
-                    f"the same command goes on from there (checkpoint in {self.folder.checkpoints(stage.name)})"
-                )
+        with closing(slices_by_step):  # whatever ends the loop, the thread that prepares batches ends with it
+            for slices in slices_by_step:
+                figures, stopping = training.step(slices, stop=self.stop.asked)
+                now = time.monotonic()
+                progress.seconds += now - clock
+                training.meter.add(figures, now - clock)
+                clock = now
+                self._after_step(training, figures, stopping=stopping)
+
+    def _after_step(self, training: StageTraining, figures: Mapping[str, float], *, stopping: bool) -> None:
+        """Shows, logs, evaluates and writes what is due after this step."""
+        stage, step = self.stage, training.progress.step
+        finished = step == stage.steps
+        self.view.update(step, figures["loss"])
+        if step % stage.log_every == 0 or finished:
+            self._log_row(training, figures)
+        if stage.evaluate_every and step % stage.evaluate_every == 0 and not finished:
+            self._evaluate(training)
+        if step % stage.checkpoint_every == 0 or finished or stopping:
+            self._checkpoint(training)
+        if stopping and not finished:
+            raise TrainingStopped(
+                f"stage {stage.name!r} stopped after step {step} of {stage.steps}; "
+                f"the same command goes on from there (checkpoint in {self.folder.checkpoints(stage.name)})"
+            )
 
     def _log_row(self, training: StageTraining, figures: Mapping[str, float]) -> None:
         """Means of the losses since the last row; rate and gradient norm as they are now."""

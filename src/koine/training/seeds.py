@@ -12,7 +12,6 @@ from enum import IntEnum
 
 import numpy as np
 import torch
-from accelerate.utils import set_seed
 
 
 class Purpose(IntEnum):
@@ -29,9 +28,18 @@ def derive_seed(purpose: Purpose, *counters: int) -> int:
     return int(np.random.SeedSequence([int(purpose), *counters]).generate_state(1)[0])
 
 
-def seed_global_generators(purpose: Purpose, *counters: int) -> None:
-    """Seeds python's, numpy's and torch's global generators, which initialisation and dropout draw from."""
-    set_seed(derive_seed(purpose, *counters))
+def seed_global_generators(device: torch.device, purpose: Purpose, *counters: int) -> None:
+    """Seeds the global generators that initialisation and dropout draw from: python's, numpy's, torch's for the device.
+
+    It is called for every slice of every step. `torch.manual_seed` (or accelerate's `set_seed`) would note a stack
+    trace for each kind of device that isn't there, which takes longer than the rest of the loop.
+    """
+    seed = derive_seed(purpose, *counters)
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
 
 
 @contextmanager

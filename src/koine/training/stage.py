@@ -40,7 +40,8 @@ class Stage:
         log_every: steps between log rows; a row holds the mean of the losses since the last one.
         evaluate_every: steps between calls of `Recipe.evaluate`; 0 evaluates only at the end of the stage.
         prefetch: batches that a background thread prepares ahead; 0 prepares each when it is needed.
-        ema: decay of a moving average of the trained weights, which then is what the stage evaluates and saves.
+        ema: decay of a moving average of the trained weights, which then is what the stage evaluates and saves; in
+            step t of the first steps the decay is t / (t + 9) where that is smaller.
         compile: run the model's forward through `torch.compile`.
 
     Raises:

@@ -1,0 +1,1 @@
+"""Building blocks that two or more systems use; what only one uses lives with it."""

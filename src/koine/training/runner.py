@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+import torch
 from accelerate import PartialState
 from transformers.utils import logging as transformers_logging
 
@@ -63,7 +64,8 @@ def run(
         raise InputError.unknown(f"stage of the recipe {recipe.name!r}", stage, names)
     first = 0 if stage is None else names.index(stage)
     last = len(names) - 1 if stage is None else first
-    processes = PartialState()
+    # Without `cpu` accelerate takes several processes for one where there is no accelerator.
+    processes = PartialState(cpu=not torch.accelerator.is_available())
     run_folder = RunFolder(Path(folder))
     anew = () if resume else names[first:]
     run_folder.check(recipe, stages, anew=anew)

@@ -49,9 +49,17 @@ def average_gradients(parameters: Sequence[nn.Parameter], processes: int) -> Non
 
 
 def share_buffers(buffers: Sequence[Tensor], processes: int) -> None:
-    """Gives every process the main process's buffers: each saw its own slices, and one model must come of it."""
-    if processes > 1:
-        for buffer in buffers:
+    """Makes the buffers of all processes one: each moved them by its own slices.
+
+    Moving statistics (means, counts, sums of a codebook) are linear in the data, so their mean over the processes is
+    what the whole batch would have given; integers (counters of steps) are the main process's.
+    """
+    if processes == 1:
+        return
+    for buffer in buffers:
+        if buffer.is_floating_point():
+            buffer.copy_(mean_over_processes(buffer, processes))
+        else:
             distributed.broadcast(buffer, src=0)
 
 

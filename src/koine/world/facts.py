@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from koine.world.render import View
+from koine.world.render import Observation
 from koine.world.scene import Scene
 from koine.world.things import COLOURS, HELD_OUT, MATERIALS, SHAPES, SIZES, Thing
 
@@ -96,10 +96,10 @@ def value(thing: Thing, attribute: str) -> str:
     return getattr(thing, attribute)
 
 
-_latest: tuple[Scene, View, Facts] | None = None
+_latest: tuple[Scene, Observation, Facts] | None = None
 
 
-def observe(scene: Scene, view: View) -> Facts:
+def observe(scene: Scene, view: Observation) -> Facts:
     """The facts of a scene in a view of it.
 
     The latest answer is kept, since a caller who wants captions wants questions too; the tuple is replaced as one,
@@ -114,7 +114,7 @@ def observe(scene: Scene, view: View) -> Facts:
     return facts
 
 
-def _observe(scene: Scene, view: View) -> Facts:
+def _observe(scene: Scene, view: Observation) -> Facts:
     height, width = view.instance.shape
     least = max(1.0, MIN_VISIBLE_PIXELS * height * width / 64**2)
     seen = glimpsed = 0

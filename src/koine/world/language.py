@@ -9,7 +9,7 @@ import numpy as np
 
 from koine.errors import InputError
 from koine.world.facts import ATTRIBUTES, CONTACTS, DIRECTIONS, Facts, members, observe, value
-from koine.world.render import View
+from koine.world.render import Observation
 from koine.world.scene import Scene
 from koine.world.things import SHAPES, Thing
 
@@ -122,7 +122,7 @@ def sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def caption(scene: Scene, view: View, rng: np.random.Generator, style: Style = "full") -> str:
+def caption(scene: Scene, view: Observation, rng: np.random.Generator, style: Style = "full") -> str:
     """A caption that is true of the picture, without final full stop unless it has several sentences.
 
     Args:
@@ -147,7 +147,7 @@ def caption(scene: Scene, view: View, rng: np.random.Generator, style: Style = "
     return text
 
 
-def grounded_caption(scene: Scene, view: View, rng: np.random.Generator) -> Segments:
+def grounded_caption(scene: Scene, view: Observation, rng: np.random.Generator) -> Segments:
     """A sentence about the picture, cut into pieces; a piece that names a thing carries the thing's index.
 
     The pieces joined are the sentence, so that a consumer can put a box after each phrase. Every thing that is

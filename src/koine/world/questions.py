@@ -22,7 +22,7 @@ from koine.world.facts import (
 )
 from koine.world.language import NUMBERS, article, name, phrase, pick, plural, related
 from koine.world.referring import Description, choose, from_program, resolve_in
-from koine.world.render import View
+from koine.world.render import Observation
 from koine.world.scene import Scene
 
 Program = dict[str, Any]
@@ -76,7 +76,7 @@ class Question:
     program: Program = field(default_factory=dict)
 
 
-def questions(scene: Scene, view: View, rng: np.random.Generator) -> list[Question]:
+def questions(scene: Scene, view: Observation, rng: np.random.Generator) -> list[Question]:
     """Questions of every kind that the picture gives rise to.
 
     Every attribute of every thing is asked for once if words can tell the thing without giving the answer away;
@@ -100,7 +100,7 @@ def questions(scene: Scene, view: View, rng: np.random.Generator) -> list[Questi
     ]
 
 
-def region_questions(scene: Scene, view: View, rng: np.random.Generator) -> list[Question]:
+def region_questions(scene: Scene, view: Observation, rng: np.random.Generator) -> list[Question]:
     """Questions about each thing that only a region can tell from the others: text and region_text hold "{region}".
 
     Kinds: the four attributes; "name" (answer "cube"); "choice" between the right shape and another, in random
@@ -131,7 +131,7 @@ def _about(text: str, answer: str, kind: str, index: int) -> Question:
     return Question(text, answer, kind, (index,), text, {"ask": kind, "of": {"thing": index}})
 
 
-def evaluate(program: Program, scene: Scene, view: View) -> str:
+def evaluate(program: Program, scene: Scene, view: Observation) -> str:
     """The answer that a question's program has for a scene as it is seen.
 
     Raises:
@@ -149,11 +149,11 @@ def evaluate(program: Program, scene: Scene, view: View) -> str:
     if ask == "more":
         return _yes(facts.having(program["words"]).bit_count() > facts.having(program["than"]).bit_count())
     if ask in ("which", "anything"):
-        found = facts.relations[program["relation"]][_only(program["to"], facts)]
+        found = facts.relations[program["relation"]][only(program["to"], facts)]
         if ask == "anything":
             return _yes(bool(found))
         return _short_name(facts, _only_of(found, program))
-    index = _only(program.get("of", {}), facts)
+    index = only(program.get("of", {}), facts)
     thing = facts.things[index]
     if ask in ATTRIBUTES:
         return value(thing, ask)
@@ -165,7 +165,7 @@ def evaluate(program: Program, scene: Scene, view: View) -> str:
         return "table" if thing.on is None else _short_name(facts, thing.on)
     if ask not in ("same", "larger", "holds", "nearer"):
         raise InputError.unknown("kind of question", ask, KINDS)
-    other = _only(program["to"], facts)
+    other = only(program["to"], facts)
     if ask == "same":
         return _yes(value(thing, program["attribute"]) == value(facts.things[other], program["attribute"]))
     if ask == "larger":
@@ -184,7 +184,7 @@ def _short_name(facts: Facts, index: int) -> str:
     return name(facts.things[index], ("colour", "shape"))
 
 
-def _only(program: Program, facts: Facts) -> int:
+def only(program: Program, facts: Facts) -> int:
     """The thing that a description fits; a region's program names its thing."""
     if "thing" in program:
         return int(program["thing"])

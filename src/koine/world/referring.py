@@ -12,7 +12,7 @@ import numpy as np
 from koine.errors import InputError
 from koine.world.facts import ATTRIBUTE_OF, ATTRIBUTES, CONTACTS, DIRECTIONS, Facts, members, observe, value
 from koine.world.language import phrase, pick
-from koine.world.render import View
+from koine.world.render import Observation
 from koine.world.scene import Scene
 
 SUPERLATIVES = {
@@ -95,7 +95,7 @@ def from_program(program: dict[str, Any]) -> Description:
     return Description(words, superlative, relation, from_program(anchor) if anchor is not None else None)
 
 
-def resolve(description: Description, scene: Scene, view: View) -> set[int]:
+def resolve(description: Description, scene: Scene, view: Observation) -> set[int]:
     """Indices of the things that a description fits, of all of which any pixel is visible.
 
     A relation holds to an anchor only if the anchor's own description fits exactly one thing.
@@ -116,7 +116,7 @@ def resolve_in(description: Description, facts: Facts) -> int:
     return found
 
 
-def expressions(scene: Scene, view: View, index: int) -> list[str]:
+def expressions(scene: Scene, view: Observation, index: int) -> list[str]:
     """Noun phrases with "the" that pick out exactly thing `index` among the visible ones, the plainest first.
 
     A thing that is not visible well enough has none.
@@ -127,7 +127,7 @@ def expressions(scene: Scene, view: View, index: int) -> list[str]:
     return [description.text for description in descriptions(scene, view, index)]
 
 
-def descriptions(scene: Scene, view: View, index: int) -> tuple[Description, ...]:
+def descriptions(scene: Scene, view: Observation, index: int) -> tuple[Description, ...]:
     """The programs of `expressions`, in the same order.
 
     Raises:

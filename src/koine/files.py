@@ -90,9 +90,9 @@ def _reason_of_failed_write(error: BaseException, temporary: Path) -> str | None
     """The system's reason if `error` means that `temporary` couldn't be written, else None.
 
     Some writers (safetensors, torch) wrap the system's error in a class of their own, so the text is searched too.
-    An `OSError` about another file was raised by a read inside the block and is none of our business.
+    An `OSError` about another file, or without the system's number, was raised by something else inside the block.
     """
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:
         about = error.filename if isinstance(error.filename, str) else None
         elsewhere = about is not None and temporary not in (Path(about), *Path(about).parents)
         if elsewhere and Path(str(about)) not in temporary.parents:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 from koine.errors import InputError
@@ -227,6 +228,17 @@ def find_built(name: str) -> SystemInfo:
 def built_systems() -> tuple[SystemInfo, ...]:
     """The systems that can be loaded, in the registry's order."""
     return tuple(info for info in SYSTEMS.values() if info.entry is not None)
+
+
+def room(name: str, file: str) -> ModuleType:
+    """One module of a built system's folder, such as `room("ferret", "claims")`.
+
+    Raises:
+        InputError: the system is unknown or only planned.
+    """
+    from importlib import import_module
+
+    return import_module(f"{find_built(name).package}.{file}")
 
 
 def shipped_weights(name: str) -> Path:

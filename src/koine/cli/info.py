@@ -1,0 +1,80 @@
+"""`koine info SYSTEM`: what is known about one system and its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import koine
+from koine.registry import SystemInfo
+
+
+def info(
+    system: Annotated[str, typer.Argument(help="A name from `koine list`.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+) -> None:
+    """Show one system: its paper, what it reads and writes, which weights there are and what they measured."""
+    import dataclasses
+    import json
+
+    from koine.registry import find
+
+    entry = find(system)
+    shipped = _manifest_of_shipped_weights(entry)
+    if as_json:
+        print(json.dumps({**dataclasses.asdict(entry), "shipped": shipped}, indent=2))
+    else:
+        _print(entry, shipped)
+
+
+def _manifest_of_shipped_weights(entry: SystemInfo) -> dict[str, Any] | None:
+    """The manifest beside the nano weights (recipe, seed, data, measured figures); None if there are no weights."""
+    import json
+
+    from koine.errors import InputError
+    from koine.registry import shipped_weights
+
+    if entry.entry is None:
+        return None
+    try:
+        manifest: Path = shipped_weights(entry.name) / "manifest.json"
+    except InputError:
+        return None
+    return dict(json.loads(manifest.read_text())) if manifest.exists() else {}
+
+
+def _print(entry: SystemInfo, shipped: dict[str, Any] | None) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    console.print(f"[bold]{entry.title}[/] {entry.job}", soft_wrap=True)
+    facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    facts.add_row("name", entry.name)
+    facts.add_row("paper", f"https://arxiv.org/abs/{entry.paper}")
+    facts.add_row("reads", ", ".join(entry.reads))
+    facts.add_row("writes", ", ".join(entry.writes))
+    facts.add_row("status", entry.status)
+    if entry.entry:
+        facts.add_row("card", str(Path(koine.__file__).parent / "systems" / entry.name / "README.md"))
+        facts.add_row("nano weights", "come with the package" if shipped is not None else "missing from this build")
+    console.print(facts)
+
+    if entry.weights:
+        table = Table(title="Published weights", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in ("name", "what", "licence"):
+            table.add_column(column)
+        for weights in entry.weights:
+            table.add_row(weights.name, weights.note, weights.licence)
+        console.print(table)
+    measured = (shipped or {}).get("measured")
+    if isinstance(measured, dict) and measured:
+        table = Table(title="Nano weights, measured", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("what")
+        table.add_column("value", justify="right")
+        for name, value in measured.items():
+            table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+        console.print(table)

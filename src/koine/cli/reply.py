@@ -1,0 +1,96 @@
+"""A reply on its way out: as text for people, as JSON for scripts, as a picture with its regions drawn in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from koine.errors import InputError
+from koine.sentence import Entity, Image, Part, Region, Reply, Sentence
+
+
+def as_text(sentence: Sentence) -> str:
+    """The sentence on one line: regions as pixel coordinates in brackets, other parts as what they are."""
+    return "".join(_as_text(part) for part in sentence).strip()
+
+
+def as_json(prompt: Sentence, reply: Reply) -> dict[str, Any]:
+    """Plain data of a reply: `text` (strings only), `written` (with coordinates), `regions`, `plan`, `steps`, ...
+
+    Coordinates are pixels of the picture that a region lies in; `image` counts the different pictures of prompt and
+    reply, in order of appearance, from 0.
+    """
+    pictures = (prompt + reply).images
+    return {
+        "text": reply.text,
+        "written": as_text(reply),
+        "regions": [
+            {"kind": region.kind, "bounds": list(region.bounds), "image": pictures.index(region.image)}
+            for region in reply.regions
+        ],
+        "plan": list(reply.plan),
+        "steps": [_plain(step) for step in reply.steps],
+        "details": _plain(reply.details),
+    }
+
+
+def as_picture(prompt: Sentence, reply: Reply) -> Image:
+    """The picture that a reply shows; or else the one it is about, with the regions of prompt and reply drawn in.
+
+    Raises:
+        InputError: neither prompt nor reply has a picture.
+    """
+    from koine.report.drawing import Mark, draw
+
+    if reply.image is not None and not reply.regions:
+        return reply.image
+    pictures = (Sentence(*reply) + prompt).images
+    if not pictures:
+        raise InputError("there is no picture to write: leave --out away, or give --image FILE")
+    picture = pictures[0]
+    marks = [Mark(region, "asked") for region in prompt.regions if region.image == picture]
+    marks += [Mark(region, "answered", label) for region, label in labelled_regions(reply) if region.image == picture]
+    return draw(picture, marks)
+
+
+def labelled_regions(sentence: Sentence) -> list[tuple[Region, str]]:
+    """Each region with the words just before it, from the last full stop or comma on: what a grounded phrase names."""
+    pairs: list[tuple[Region, str]] = []
+    words = ""
+    for part in sentence:
+        if isinstance(part, Region):
+            label = words.replace(";", ".").replace(",", ".").rpartition(".")[2]
+            pairs.append((part, " ".join(label.split())))
+            words = ""
+        elif isinstance(part, str):
+            words += part
+    return pairs
+
+
+def _as_text(part: Part) -> str:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, Region):
+        where = part.bounds[:2] if part.kind == "point" else part.bounds
+        return f"[{', '.join(f'{number:.0f}' for number in where)}]"
+    if isinstance(part, Entity):
+        return f"<{part.name}: {_as_text(part.part)}>"
+    return f"<{part!r}>"
+
+
+def _plain(value: Any) -> Any:
+    """`value` in the types of JSON: arrays as lists, dataclasses as objects, whatever has no such form as its repr."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Sentence):
+        return as_text(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type | Image | Region):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Sequence | set | frozenset):
+        return [_plain(item) for item in value]
+    return repr(value)

@@ -89,7 +89,9 @@ def squared_distances(first: Tensor, second: Tensor) -> Tensor:
 
     The expanded form is the original's: ties and near-ties fall as they do there.
     """
-    product = first @ second.transpose(-1, -2)
+    # In half precision the expanded form finds nearly random neighbours in small regions.
+    with torch.autocast(first.device.type, enabled=False):
+        product = first @ second.transpose(-1, -2)
     return first.square().sum(-1)[..., None] + second.square().sum(-1)[..., None, :] - 2 * product
 
 
@@ -183,8 +185,9 @@ class NeighbourhoodStage(nn.Module):
 
     def _multiply(self) -> tuple[Tensor, Tensor, Tensor]:
         of_difference, of_anchor = self.aggregate.weight.float().split(self.width + 2, dim=1)
-        product = of_difference @ self.difference.weight.float()
-        bias = self.aggregate.bias.float() + of_difference @ self.difference.bias.float()
+        with torch.autocast(of_anchor.device.type, enabled=False):
+            product = of_difference @ self.difference.weight.float()
+            bias = self.aggregate.bias.float() + of_difference @ self.difference.bias.float()
         kind = self.aggregate.weight.dtype
         return product.to(kind), (of_anchor - product).to(kind), bias.to(kind)
 

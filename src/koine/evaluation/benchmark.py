@@ -1,0 +1,132 @@
+"""A benchmark: questions from a data set, a score for the replies, and the loop between the two."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from koine.errors import InputError
+from koine.evaluation.answers import Answer, answer_of
+from koine.sentence import Reply, Sentence
+
+if TYPE_CHECKING:
+    from koine.data.annotated import AnnotatedExample
+
+Respond = Callable[[Sentence], Reply]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One published protocol.
+
+    Attributes:
+        name: what it is called by.
+        title: what it measures, for people.
+        citation: where it is defined.
+        headline: the metric that papers report first.
+        data_set: the name in `koine.data.DATA_SETS` of the data that it asks about.
+        metrics: scores answers against annotations, a pure function.
+        choices: the options of the data set that select a part of the benchmark, each with its values, the default
+            first.
+        fixed: options of the data set that the benchmark decides.
+    """
+
+    name: str
+    title: str
+    citation: str
+    headline: str
+    data_set: str
+    metrics: Callable[..., dict[str, float]]
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+    def examples(
+        self, path: str | os.PathLike[str], *, images: str | os.PathLike[str] | None = None, **chosen: str
+    ) -> Iterator[AnnotatedExample]:
+        """The questions, pictures opened one at a time.
+
+        Args:
+            path: the data set's folder.
+            images: the folder of the pictures, by default `path`.
+            chosen: one of the values in `choices` for some of its options.
+        Raises:
+            InputError: an unknown option or value, or what the data set raises.
+        """
+        from koine.data import examples
+
+        for option, value in chosen.items():
+            if option not in self.choices:
+                raise InputError.unknown(f"option of the benchmark {self.name}", option, self.choices)
+            if value not in self.choices[option]:
+                raise InputError.unknown(f"{option} of the benchmark {self.name}", value, self.choices[option])
+        defaults = {option: values[0] for option, values in self.choices.items()}
+        return examples(self.data_set, path, images=images, **{**defaults, **chosen, **self.fixed})
+
+    def score(
+        self, replies: Iterable[Reply | Answer | str], examples: Iterable[AnnotatedExample], **options: Any
+    ) -> dict[str, float]:
+        """The metrics of replies to the examples, pair by pair.
+
+        Args:
+            options: of the protocol, such as `judge` for ferret-bench.
+        Raises:
+            InputError: another number of replies than examples, or none.
+        """
+        answers = [answer_of(reply) for reply in replies]
+        annotations = [example.annotation for example in examples]
+        if len(answers) != len(annotations) or not answers:
+            raise InputError(
+                f"{self.name}: {len(answers)} replies to {len(annotations)} examples: give one reply for each example"
+            )
+        return self.metrics(answers, annotations, **options)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outcome of a benchmark.
+
+    Attributes:
+        metrics: see the benchmark's module; interval bounds end in `_low` and `_high`.
+        answers: what was said, in order.
+        examples: what was asked, in order, without pictures: id, task and annotation.
+    """
+
+    benchmark: str
+    metrics: dict[str, float]
+    answers: tuple[Answer, ...]
+    examples: tuple[AnnotatedExample, ...]
+
+
+def evaluate(
+    benchmark: Benchmark,
+    respond: Respond,
+    examples: Iterable[AnnotatedExample],
+    *,
+    limit: int | None = None,
+    progress: Callable[[int, AnnotatedExample, Answer], None] | None = None,
+    **options: Any,
+) -> Evaluation:
+    """Asks a system every question and scores its replies.
+
+    Pictures are let go as soon as they are answered, so that the size of the data set doesn't matter.
+
+    Args:
+        respond: a system's answer to a sentence: `lambda prompt: system.respond(*prompt)`.
+        limit: how many questions to ask at most.
+        progress: called after each with its number from 1, the example (with its picture) and the answer.
+        options: of the protocol, see `Benchmark.score`.
+    Raises:
+        InputError: there are no examples, and what the data set raises.
+    """
+    answers: list[Answer] = []
+    asked: list[AnnotatedExample] = []
+    for example in islice(examples, limit):
+        answers.append(answer_of(respond(example.prompt)))
+        asked.append(replace(example, prompt=Sentence(), target=Sentence(), history=()))
+        if progress is not None:
+            progress(len(answers), example, answers[-1])
+    metrics = benchmark.score(answers, asked, **options)
+    return Evaluation(benchmark.name, metrics, tuple(answers), tuple(asked))

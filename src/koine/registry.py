@@ -272,11 +272,12 @@ def load(
     """
     entry = find_built(name).entry
     assert entry is not None  # find_built saw to it
+    place, number_type = _device(device), _dtype(dtype)
     from importlib import import_module
 
     module, _, attribute = entry.partition(":")
     system_class: type[System] = getattr(import_module(module), attribute)
-    return system_class.load(weights, device=_device(device), dtype=_dtype(dtype))
+    return system_class.load(weights, device=place, dtype=number_type)
 
 
 def _device(device: str | torch.device | None) -> torch.device | None:

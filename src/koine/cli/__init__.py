@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from koine import __version__
 from koine.cli import claims, convert, evaluate, info, listing, run, tour, train, world
 from koine.errors import InputError
 
@@ -28,10 +29,18 @@ app.command("convert")(convert.convert)
 app.add_typer(world.app, name="world")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"koine {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options_of_every_command(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error (works anywhere).")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Eleven multimodal systems, one interface: sentences of text, pictures, regions and more, in and out."""
 
@@ -43,11 +52,6 @@ def main(arguments: list[str] | None = None) -> int:
     command, shows the traceback instead.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if "--version" in given[:1]:
-        from koine import __version__
-
-        print(f"koine {__version__}")
-        return 0
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"] or ["--help"]
     try:
@@ -56,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read our output has seen enough, as `head` does; stdout is pointed away so that exit stays silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 1
     except Exception as error:
         if debug:
             raise

@@ -224,6 +224,64 @@ def instruction(scene: Scene, view: Observation, rng: np.random.Generator) -> tu
     return None
 
 
+def change_request(description: Description, attribute: str, new: str, model: Description | None) -> str:
+    """A request to give a thing another colour, size or material, that of the model if there is one."""
+    it = referring(description, "accusative")
+    if model is not None:
+        what = "aus demselben Material" if attribute == "material" else "in derselben Farbe"
+        return f"Mache {it} {what} wie {referring(model)}."
+    if attribute == "material":
+        return f"Mache {it} zu einem Ding aus {_MATERIALS[new]}."
+    return f"Mache {it} {'größer' if new == 'large' else 'kleiner' if new == 'small' else _STEMS[new]}."
+
+
+def removal_request(description: Description | None) -> str:
+    """A request to take a thing away: without a description the one that doesn't fit the others."""
+    if description is None:
+        return "Entferne das Ding, das nicht zu den anderen passt."
+    return f"Entferne {referring(description, 'accusative')}."
+
+
+def addition_request(thing: Thing, detail: Sequence[str], where: str | None) -> str:
+    """A request to add a thing at a place that `place` gave, or anywhere."""
+    new = name(thing, detail, case="accusative", definite=False)
+    return f"Stelle {new} {where}." if where else f"Füge {new} hinzu."
+
+
+def move_request(description: Description, where: str) -> str:
+    """A request to put a thing to a place that `place` gave."""
+    return f"Stelle {referring(description, 'accusative')} {where}."
+
+
+def shift_request(description: Description, direction: str) -> str:
+    """A request to move a thing "left", "right", "forward" or "back"."""
+    aim = {"left": "nach links", "right": "nach rechts", "forward": "nach vorn", "back": "nach hinten"}
+    return f"Schiebe {referring(description, 'accusative')} {aim[direction]}."
+
+
+def place(relation: str, anchor: Description) -> str:
+    """Where to put something: "auf den Würfel", "links neben die Kugel" (the accusative of aims)."""
+    aims = {"left of": "links neben", "right of": "rechts neben", "inside": "in", "under": "unter", "on": "auf"}
+    aim = aims.get(relation) or _PREPOSITIONS[relation][0]
+    return f"{aim} {referring(anchor, 'accusative')}"
+
+
+def surface_request(new: str) -> str:
+    """A request for another table top."""
+    tops = {
+        "wood": "einen Holztisch",
+        "marble": "eine Marmorplatte",
+        "cloth": "ein Tischtuch",
+        "slate": "eine Schieferplatte",
+    }
+    return f"Stelle alles auf {tops[new]}."
+
+
+def light_request(new: str) -> str:
+    """A request for another light."""
+    return f"Zeige das Bild {_LIGHTS[new]}."
+
+
 _REQUESTS = (
     "Nimm {}.",
     "Zeige auf {}.",

@@ -1,0 +1,269 @@
+"""Conversations about regions of the world: refer to a thing and ask about it, name a thing and ask where it is.
+
+This is the world's counterpart of Ferret's instruction data (GRIT, arXiv 2310.07704, section 4): individual objects,
+relations, region reasoning, grounded captions and spatial negatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from koine.data.strokes import draw_stroke
+from koine.sentence import Example, Image, Part, Region, RegionKind, Sentence
+from koine.world.facts import ATTRIBUTES, VALUES, Facts, members, observe, value
+from koine.world.language import article, grounded_caption, name, phrase, pick
+from koine.world.purposes import purpose_questions
+from koine.world.questions import Question, questions, region_questions
+from koine.world.referring import choose
+from koine.world.render import Observation
+from koine.world.scene import Scene
+
+Turn = tuple[Sentence, Sentence]
+
+REGION_KINDS: tuple[RegionKind, ...] = ("point", "box", "mask")
+REFER_WEIGHTS = {
+    "shape": 2.0,  # the hardest to see
+    "colour": 1.2,
+    "material": 1.2,
+    "size": 1.0,
+    "name": 0.6,
+    "choice": 0.6,
+    "description": 2.4,
+}
+"""How often each kind of question about a region is drawn."""
+LOCATION_QUESTION = "What is the location of {phrase} in the image?"
+LOCATIONS_QUESTION = "What are the locations of {phrases}?"
+DESCRIBE_QUESTION = "Describe the image with boxes."
+EXISTENCE_QUESTIONS = ("Is there {phrase} in the image?", "Do you see {phrase}?")
+_LOOSE_BOX_SHARE = 0.4
+"""How often a thing that shares its place with another is referred to with a box round both."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How often each kind of turn is drawn (relative weights; 0 leaves it out).
+
+    Attributes:
+        refer: a question about a region: attribute, name, one of two names, description.
+        purpose: what the thing in a region is for, or what would happen to it.
+        locate: a referring expression (or two); the answer is the box.
+        describe: a caption whose phrases carry boxes.
+        exists: asks for something that is there; the answer says where.
+        absent: asks for something that is not there; the answer says no, and what there is instead.
+        ask: a question about the picture without regions.
+    """
+
+    refer: float = 5.0
+    purpose: float = 0.5
+    locate: float = 2.6
+    describe: float = 0.6
+    exists: float = 0.5
+    absent: float = 0.5
+    ask: float = 0.5
+
+
+def conversation(
+    scene: Scene,
+    view: Observation,
+    rng: np.random.Generator,
+    *,
+    mixture: Mixture,
+    turns: int,
+    image: Image | None = None,
+) -> Example | None:
+    """`turns` random turns about one scene; None if nothing in it is visible well enough.
+
+    The first prompt begins with the image. Regions are in pixels of `view.image`.
+    """
+    image = image or Image(view.image)
+    facts = observe(scene, view)
+    if not facts.seen:
+        return None
+    names = [field.name for field in fields(mixture)]
+    weights = np.array([getattr(mixture, kind) for kind in names])
+    drawn: list[Turn] = []
+    for kind in rng.choice(len(names), size=turns, p=weights / weights.sum()):
+        turn = _MAKERS[names[kind]](facts, view, image, rng)
+        if turn is not None:
+            drawn.append(turn)
+    if not drawn:
+        drawn.append(_refer_turn(facts, view, image, rng))
+    question, answer = drawn[0]
+    drawn[0] = (Sentence(image, question), answer)
+    *history, (prompt, target) = drawn
+    return Example(prompt, target, id=f"{scene.split}/{scene.seed}", task="conversation", history=tuple(history))
+
+
+def region_of(
+    facts: Facts,
+    view: Observation,
+    image: Image,
+    index: int,
+    kind: RegionKind,
+    rng: np.random.Generator,
+    *,
+    shared_box: bool = False,
+) -> Region:
+    """A region that refers to thing `index`: a pixel of it, its box, or strokes over it (half of them all of it).
+
+    `shared_box`: the strokes carry the box round the thing and what it is nested with, so that the box alone does not
+    tell which is meant.
+    """
+    if kind == "box":
+        return Region.box(image, *map(float, view.boxes[index]))
+    mask = view.mask(index)
+    if kind == "point":
+        rows, columns = np.nonzero(mask)
+        at = int(rng.integers(len(rows)))
+        return Region.point(image, float(columns[at]) + 0.5, float(rows[at]) + 0.5)
+    strokes = mask if rng.random() < 0.5 else draw_stroke(mask, rng)
+    partner = nested_with(facts, index)
+    if shared_box and partner is not None:
+        return Region.scribble(image, strokes, box=union(view.boxes[index], view.boxes[partner]))
+    return Region.scribble(image, strokes)
+
+
+def nested_with(facts: Facts, index: int) -> int | None:
+    """The visible thing that surrounds thing `index` or that it surrounds."""
+    surrounding = facts.things[index].inside
+    if surrounding is not None:
+        return surrounding if facts.seen >> surrounding & 1 else None
+    return next((i for i in members(facts.seen) if facts.things[i].inside == index), None)
+
+
+def union(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float, float]:
+    """The smallest box round two boxes."""
+    low, high = np.minimum(first[:2], second[:2]), np.maximum(first[2:], second[2:])
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def with_region(template: str, region: Region) -> Sentence:
+    """The template with the region in the place of `{region}`."""
+    before, _, after = template.partition("{region}")
+    return Sentence(*[part for part in (before, region, after) if part != ""])
+
+
+def _refer_turn(facts: Facts, view: Observation, image: Image, rng: np.random.Generator) -> Turn:
+    return _about_region(region_questions(facts.scene, view, rng), REFER_WEIGHTS, facts, view, image, rng)
+
+
+def _purpose_turn(facts: Facts, view: Observation, image: Image, rng: np.random.Generator) -> Turn | None:
+    found = [question for question in purpose_questions(facts.scene, view, rng) if question.region_text]
+    return _about_region(found, {}, facts, view, image, rng) if found else None
+
+
+def _about_region(
+    asked: list[Question],
+    weights: dict[str, float],
+    facts: Facts,
+    view: Observation,
+    image: Image,
+    rng: np.random.Generator,
+) -> Turn:
+    shares = np.cumsum([weights.get(question.kind, 1.0) for question in asked])
+    question = asked[int(np.searchsorted(shares, rng.random() * shares[-1]))]
+    shared_box = rng.random() < _LOOSE_BOX_SHARE
+    region = region_of(facts, view, image, question.things[0], pick(rng, REGION_KINDS), rng, shared_box=shared_box)
+    return with_region(str(question.region_text), region), Sentence(question.answer)
+
+
+def _grounded(text: str, view: Observation, image: Image, index: int) -> list[Part]:
+    return [f"{text} ", Region.box(image, *map(float, view.boxes[index]))]
+
+
+def _locate_turn(facts: Facts, view: Observation, image: Image, rng: np.random.Generator) -> Turn | None:
+    seen = list(members(facts.seen))
+    indices = [seen[i] for i in rng.permutation(len(seen))[: 1 if rng.random() < 0.75 else 2]]
+    phrases = {index: chosen.text for index in indices if (chosen := choose(facts, rng, index)) is not None}
+    if not phrases:
+        return None
+    if len(phrases) == 1:
+        ((index, text),) = phrases.items()
+        return Sentence(LOCATION_QUESTION.format(phrase=text)), Sentence(*_grounded(text, view, image, index))
+    answer: list[Part] = []
+    for index, text in phrases.items():
+        answer += [*([", "] if answer else []), *_grounded(text, view, image, index)]
+    return Sentence(LOCATIONS_QUESTION.format(phrases=", ".join(phrases.values()))), Sentence(*answer)
+
+
+def _describe_turn(facts: Facts, view: Observation, image: Image, rng: np.random.Generator) -> Turn:
+    parts: list[Part] = []
+    for text, index in grounded_caption(facts.scene, view, rng):
+        parts += [text] if index is None else _grounded(text, view, image, index)
+    return Sentence(DESCRIBE_QUESTION), Sentence(*parts)
+
+
+def _exists_turn(facts: Facts, view: Observation, image: Image, rng: np.random.Generator) -> Turn | None:
+    index = pick(rng, list(members(facts.seen)))
+    detail = pick(rng, (("colour", "shape"), ("shape",), ("material", "shape"), ("size", "colour", "shape")))
+    thing = facts.things[index]
+    words = [value(thing, attribute) for attribute in ATTRIBUTES if attribute in detail]
+    if facts.having(words) != 1 << index:
+        return None
+    text = name(thing, detail)
+    question = pick(rng, EXISTENCE_QUESTIONS).format(phrase=article(text))
+    return Sentence(question), Sentence("Yes, ", *_grounded(f"the {text}", view, image, index), ".")
+
+
+def _absent_turn(facts: Facts, view: Observation, image: Image, rng: np.random.Generator) -> Turn | None:
+    """Ask for a colour and shape that no thing has; half the time one of the two is there with another partner."""
+    absent = absent_pair(facts, rng)
+    if absent is None:
+        return None
+    colour, shape = absent
+    question = pick(rng, EXISTENCE_QUESTIONS).format(phrase=article(phrase((colour, shape))))
+    near = [i for i in members(facts.seen) if facts.things[i].shape == shape and facts.having((shape,)) == 1 << i]
+    if not near:
+        return Sentence(question), Sentence("No.")
+    index = near[0]
+    instead = article(name(facts.things[index], ("colour", "shape")))
+    return Sentence(question), Sentence("No, but there is ", *_grounded(instead, view, image, index), ".")
+
+
+def absent_pair(facts: Facts, rng: np.random.Generator) -> tuple[str, str] | None:
+    """A colour and shape that no thing in the picture has together; mostly one of the two is there in other company."""
+    seen = list(members(facts.seen))
+    for _ in range(6):
+        colour, shape = pick(rng, VALUES["colour"]), pick(rng, VALUES["shape"])
+        draw = rng.random()
+        if draw < 0.4:
+            shape = facts.things[pick(rng, seen)].shape
+        elif draw < 0.8:
+            colour = facts.things[pick(rng, seen)].colour
+        if not facts.having((colour, shape)) and facts.may_mention((colour, shape)):
+            return colour, shape
+    return None
+
+
+def _ask_turn(facts: Facts, view: Observation, image: Image, rng: np.random.Generator) -> Turn | None:
+    found = questions(facts.scene, view, rng)
+    if not found:
+        return None
+    question = pick(rng, found)
+    return Sentence(question.text), Sentence(question.answer)
+
+
+_MAKERS = {
+    "refer": _refer_turn,
+    "purpose": _purpose_turn,
+    "locate": _locate_turn,
+    "describe": _describe_turn,
+    "exists": _exists_turn,
+    "absent": _absent_turn,
+    "ask": _ask_turn,
+}
+
+
+def conversations(
+    scenes: Iterator[tuple[Scene, Observation]], *, seed: int, mixture: Mixture | None = None, turns: int = 6
+) -> Iterator[Example]:
+    """One conversation a scene; the same for the same seed."""
+    mixture = mixture or Mixture()
+    rng = np.random.default_rng((seed, 23))
+    for scene, view in scenes:
+        example = conversation(scene, view, rng, mixture=mixture, turns=turns)
+        if example is not None:
+            yield example

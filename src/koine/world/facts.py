@@ -7,6 +7,7 @@ some thirty times faster than arrays, and every text of the world is made of the
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -81,6 +82,16 @@ class Facts:
         return self.scene.split == "heldout" or not any(
             (colour, shape) in HELD_OUT for colour in said for shape in said
         )
+
+
+_COLOUR_THEN_SHAPE = re.compile(
+    rf"\b({'|'.join(COLOURS)})\W+(?:(?:rubber|metal|wood|wooden)\W+)?({'|'.join(SHAPES)})(?:e?s)?\b", re.IGNORECASE
+)
+
+
+def mentions_held_out(text: str) -> bool:
+    """Whether an English text names a colour and a shape in one phrase that `HELD_OUT` pairs."""
+    return any((colour.lower(), shape.lower()) in HELD_OUT for colour, shape in _COLOUR_THEN_SHAPE.findall(text))
 
 
 def members(things: int) -> Iterator[int]:

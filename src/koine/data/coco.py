@@ -73,7 +73,9 @@ class PictureCaptions:
 
 
 def read_objects(file: Path) -> Iterator[PictureObjects]:
-    """The objects of every picture that has some, in the order of the file's pictures; crowds are left out.
+    """The objects of every picture that has some, in the order of the file's pictures.
+
+    Crowds are left out of the objects, but their classes aren't absent either.
 
     Raises:
         InputError: the file can't be read, or a record lacks a field.
@@ -81,15 +83,16 @@ def read_objects(file: Path) -> Iterator[PictureObjects]:
     names = {one.field("id", int): one.field("name", str) for one in json_array(file, "categories.item")}
     pictures = _pictures(file)
     found: dict[int, list[CocoObject]] = defaultdict(list)
+    present: dict[int, set[str]] = defaultdict(set)
     for one in json_array(file, "annotations.item"):
-        if one.values.get("iscrowd"):
-            continue
         thing = _object(one, pictures, names)
-        found[thing.picture.id].append(thing)
+        present[thing.picture.id].add(thing.name)
+        if not one.values.get("iscrowd"):
+            found[thing.picture.id].append(thing)
     for number, picture in pictures.items():
         if objects := tuple(found.pop(number, ())):
-            present = {thing.name for thing in objects}
-            yield PictureObjects(picture, objects, tuple(name for name in names.values() if name not in present))
+            absent = tuple(name for name in names.values() if name not in present[number])
+            yield PictureObjects(picture, objects, absent)
 
 
 def read_captions(file: Path) -> Iterator[PictureCaptions]:

@@ -97,8 +97,8 @@ def test_the_log_has_each_due_step_once_with_its_figures(undisturbed: Path) -> N
     assert [row["evaluation"].keys() for row in log if "evaluation" in row] == [{"distance"}, {"distance"}]
 
 
-# Before the first checkpoint, just after one, between two, in the last step, and at the same places of stage two.
-@pytest.mark.parametrize("step", [1, 3, 8, 30, 60, 61, 70, 71, 100])
+# Before the first checkpoint, just after one, with log rows since one, in the last step, and so in stage two.
+@pytest.mark.parametrize("step", [1, 3, 8, 13, 30, 60, 61, 70, 71, 100])
 def test_a_training_that_crashes_and_resumes_ends_as_an_undisturbed_one(
     step: int, tmp_path: Path, undisturbed: Path
 ) -> None:
@@ -147,12 +147,15 @@ def test_gradient_accumulation_doesnt_change_what_is_learned(tmp_path: Path) -> 
     recipe.data = lambda stage: Noiseless()  # type: ignore[method-assign]
     finals = []
     for parts in (1, 4):
-        overrides = {"gradient_accumulation": parts, "precision": "fp32", "steps": 10}
+        overrides = {"gradient_accumulation": parts, "precision": "fp32", "steps": 10, "log_every": 1}
         finals.append(
             load_file(run(recipe, tmp_path / str(parts), overrides=overrides, quiet=True) / "model.safetensors")
         )
     for name in finals[0]:
         torch.testing.assert_close(finals[0][name], finals[1][name], rtol=1e-4, atol=1e-5)
+    # AdamW forgives a gradient of the wrong size; the log doesn't.
+    norms = [[row["gradient_norm"] for row in rows(tmp_path / parts) if "loss" in row] for parts in ("1", "4")]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)
 
 
 class Noiseless(TinyData):
@@ -196,6 +199,22 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     run(TinyRecipe(), tmp_path)
     assert "step-00000028 can't be read" in capsys.readouterr().err
     assert_same_outcome(tmp_path, undisturbed)
+
+
+def test_what_a_killed_training_left_half_written_is_swept_away(tmp_path: Path, undisturbed: Path) -> None:
+    with pytest.raises(Crash):
+        run(crash_at(30), tmp_path, quiet=True)
+    half_written = [
+        tmp_path / ".0a1b2c3d.partial.run.json",
+        tmp_path / ".0a1b2c3d.partial.whole" / "config.json",
+        tmp_path / "checkpoints" / "whole" / ".0a1b2c3d.partial.step-00000035" / "progress.json",
+    ]
+    for path in half_written:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    run(TinyRecipe(), tmp_path, quiet=True)
+    assert_same_outcome(tmp_path, undisturbed)
+    assert not list(tmp_path.glob("**/*partial*"))
 
 
 def test_finished_stages_are_not_trained_again(undisturbed: Path) -> None:
@@ -282,8 +301,9 @@ def test_the_callers_generators_and_threads_are_left_alone(tmp_path: Path) -> No
     torch.manual_seed(3)
     expected = torch.rand(3)
     torch.manual_seed(3)
-    with pytest.raises(Crash):
+    with pytest.raises(Crash) as caught:  # its traceback keeps the training's frames alive
         run(crash_at(5), tmp_path, quiet=True)
+    assert caught.tb is not None
     assert torch.equal(torch.rand(3), expected)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("koine-batches")]
 

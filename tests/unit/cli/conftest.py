@@ -2,6 +2,7 @@
 
 import sys
 from types import ModuleType
+from typing import ClassVar
 
 import pytest
 
@@ -12,8 +13,8 @@ from koine.sentence import Image, Region, Reply, Sentence
 class Echo:
     """Repeats the text and boxes the upper left quarter of the first picture; remembers what it was asked."""
 
-    asked: list[tuple[Sentence, dict[str, object]]] = []
-    loaded: list[tuple[str, object, object]] = []
+    asked: ClassVar[list[tuple[Sentence, dict[str, object]]]] = []
+    loaded: ClassVar[list[tuple[str, object, object]]] = []
 
     @classmethod
     def load(cls, weights: str = "nano", device: object = None, dtype: object = None) -> "Echo":

@@ -34,7 +34,7 @@ def test_braces_that_mean_nothing_stay_text():
 
 
 def test_a_place_without_a_region_is_bad_input():
-    with pytest.raises(InputError, match="2 places {region}, but 1 were given"):
+    with pytest.raises(InputError, match=r"2 places \{region\}, but 1 were given"):
         compose("Is {region} left of {region}?", {"region": [FIRST]})
 
 
@@ -54,7 +54,7 @@ def test_regions_are_read_in_pixels(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "1", "1,2,3", "1;2", "a,b", "1,"])
 def test_a_point_in_another_form_is_bad_input(text):
-    with pytest.raises(InputError, match="--point .* is not of the form X,Y"):
+    with pytest.raises(InputError, match=r"--point .* is not of the form X,Y"):
         read_regions(PICTURE, [text], [], [])
 
 

@@ -1,0 +1,1 @@
+"""The tests: `unit` mirrors the package, `parity` compares with the originals, `e2e` uses it as people do."""

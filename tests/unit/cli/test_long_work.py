@@ -1,0 +1,167 @@
+"""The commands that hand work to a system's rooms: what they pass on, and what they refuse beforehand."""
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+
+from koine import Image, InputError, Reply, Sentence
+from koine.cli import main
+from koine.report import Answer, Section
+
+
+@pytest.fixture
+def rooms(echo, monkeypatch, tmp_path):
+    """The rooms of the system "echo"; tests put in what they need. Work happens in an empty folder."""
+    made = {}
+    for name in ("recipe", "claims", "weights", "tour"):
+        made[name] = ModuleType(f"koine.systems.echo.{name}")
+        monkeypatch.setitem(sys.modules, f"koine.systems.echo.{name}", made[name])
+    made["system"] = sys.modules["koine.systems.echo.system"]
+    monkeypatch.chdir(tmp_path)
+    return SimpleNamespace(**made)
+
+
+class TestTour:
+    @pytest.fixture(autouse=True)
+    def pages(self, rooms, monkeypatch, tmp_path):
+        def page(system, seed: int) -> Section:
+            picture = Image(np.full((8, 8, 3), seed, np.uint8))
+            reply = system.respond(picture, "hello")
+            right = Answer("repeats", Sentence(picture, "hello"), reply, Sentence("you said hello"), True)
+            wrong = Answer("repeats", Sentence(picture, "hello"), Reply("no"), Sentence("you said hello"), False)
+            return Section("Echo", "It repeats.", answers=[right, wrong])
+
+        rooms.tour.page = page
+        monkeypatch.setattr("koine.registry.shipped_weights", lambda name: tmp_path)
+
+    def test_the_page_and_the_table_are_made(self, capsys, tmp_path):
+        assert main(["tour", "--seed", "3", "--out", "somewhere"]) == 0
+        page = (tmp_path / "somewhere" / "index.html").read_text()
+        assert "you said" in page and "✓ right" in page and "✗ wrong" in page and "<dd>3</dd>" in page
+        shown = capsys.readouterr().out
+        assert "1 of 2" in shown and (tmp_path / "somewhere" / "index.html").as_uri() in shown
+
+    def test_missing_weights_stop_it_before_it_starts(self, monkeypatch, capsys, tmp_path):
+        def missing(name: str) -> Path:
+            raise InputError("the nano weights of 'echo' are missing at x: train them")
+
+        monkeypatch.setattr("koine.registry.shipped_weights", missing)
+        assert main(["tour"]) == 2
+        assert capsys.readouterr().err.startswith("error: the nano weights of 'echo' are missing")
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestTrain:
+    @pytest.fixture
+    def runs(self, rooms, monkeypatch):
+        """What the runner was called with."""
+        calls = []
+
+        def run(recipe, folder, **options):
+            calls.append((recipe, Path(folder), options))
+            if recipe == "endless":
+                from koine.training import TrainingStopped
+
+                raise TrainingStopped("stage align stopped at step 7")
+            return Path(folder) / "final"
+
+        monkeypatch.setattr("koine.training.run", run)
+        rooms.recipe.RECIPES = {"nano": lambda: "small", "published": lambda: "large", "endless": lambda: "endless"}
+        return calls
+
+    def test_a_systems_recipe_is_run_with_all_that_was_said(self, runs, capsys):
+        words = ["--recipe", "published", "--stage", "align", "--set", "steps=5", "--no-resume", "--quiet"]
+        assert main(["train", "echo", *words]) == 0
+        options = {"stage": "align", "overrides": {"steps": "5"}, "resume": False, "quiet": True}
+        assert runs == [("large", Path("runs/echo-published"), options)]
+        assert capsys.readouterr().out == "runs/echo-published/final\n"
+
+    def test_foundations_are_trained_by_the_same_command(self, runs, monkeypatch):
+        monkeypatch.setattr("koine.foundations.RECIPES", {"clip": lambda: "a clip"})
+        assert main(["train", "clip", "--out", "here"]) == 0
+        assert runs[0][:2] == ("a clip", Path("here"))
+
+    @pytest.mark.parametrize(
+        ("arguments", "reason"),
+        [
+            (["ecco"], "did you mean 'echo'"),
+            (["spae"], "planned"),
+            (["echo", "--recipe", "naon"], "did you mean 'nano'"),
+            (["echo", "--set", "steps"], "key=value"),
+        ],
+    )
+    def test_bad_input(self, runs, capsys, arguments, reason):
+        assert main(["train", *arguments]) == 2
+        assert reason in capsys.readouterr().err and runs == []
+
+    def test_a_stopped_training_says_where(self, runs, capsys):
+        assert main(["train", "echo", "--recipe", "endless"]) == 130
+        assert capsys.readouterr().err == "stopped: stage align stopped at step 7\n"
+
+
+class TestEvaluate:
+    @pytest.fixture(autouse=True)
+    def benchmarks(self, rooms, monkeypatch):
+        def pope(system, data):
+            """Does it see what isn't there?"""
+            return {"accuracy": 0.875, "data": 1.0 if data else 0.0}
+
+        monkeypatch.setattr(rooms.system, "BENCHMARKS", {"pope": pope}, raising=False)
+
+    def test_without_a_benchmark_it_says_which_there_are(self, capsys):
+        assert main(["evaluate", "echo"]) == 0
+        assert capsys.readouterr().out.split(maxsplit=1) == ["pope", "Does it see what isn't there?\n"]
+
+    def test_figures_are_printed(self, tmp_path, capsys):
+        assert main(["evaluate", "echo", "--benchmark", "pope", "--data", str(tmp_path), "--json"]) == 0
+        written = json.loads(capsys.readouterr().out)
+        assert written == {"system": "echo", "benchmark": "pope", "figures": {"accuracy": 0.875, "data": 1.0}}
+        assert main(["evaluate", "echo", "--benchmark", "pope"]) == 0
+        assert "0.8750" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("arguments", "reason"),
+        [(["--benchmark", "popo"], "did you mean 'pope'"), (["--benchmark", "pope", "--data", "gone"], "--data gone")],
+    )
+    def test_bad_input(self, echo, capsys, arguments, reason):
+        assert main(["evaluate", "echo", *arguments]) == 2
+        assert reason in capsys.readouterr().err and echo.loaded == []
+
+
+class TestClaims:
+    @pytest.fixture
+    def calls(self, rooms):
+        made = []
+        rooms.claims.CLAIMS = {"hybrid": object(), "sampler": object()}
+        rooms.claims.run_claims = lambda names, seeds, out: made.append((names, seeds, out))
+        return made
+
+    def test_all_claims_of_all_built_systems_by_default(self, calls):
+        assert main(["claims"]) == 0
+        assert calls == [(["hybrid", "sampler"], 3, Path("docs/claims"))]
+
+    def test_one_claim_with_more_seeds(self, calls):
+        assert main(["claims", "echo", "--claim", "sampler", "--seeds", "5", "--out", "there"]) == 0
+        assert calls == [(["sampler"], 5, Path("there"))]
+
+    def test_an_unknown_claim(self, calls, capsys):
+        assert main(["claims", "echo", "--claim", "simpler"]) == 2
+        assert "did you mean 'sampler'" in capsys.readouterr().err and calls == []
+
+
+class TestConvert:
+    def test_source_base_and_target_are_passed_on(self, rooms, capsys):
+        calls = []
+        rooms.weights.convert = lambda source, base, target: calls.append((source, base, target)) or target
+        assert main(["convert", "echo", "--from", "delta", "--base", "vicuna", "--to", "new"]) == 0
+        assert calls == [("delta", "vicuna", Path("new"))] and capsys.readouterr().out == "new\n"
+
+    def test_a_folder_with_something_in_it_is_not_overwritten(self, rooms, tmp_path, capsys):
+        (tmp_path / "old").mkdir()
+        (tmp_path / "old" / "model.safetensors").write_text("precious")
+        assert main(["convert", "echo", "--from", "delta", "--to", "old"]) == 2
+        assert "isn't an empty folder" in capsys.readouterr().err

@@ -39,8 +39,9 @@ def test_every_entry_is_complete(info: SystemInfo):
 def test_a_built_system_has_its_rooms(info: SystemInfo):
     folder = Path(koine.__file__).parent / "systems" / info.name
     rooms = {path.name for path in folder.iterdir()}
-    wanted = {"config.py", "model.py", "processor.py", "system.py", "weights.py", "recipe.py", "claims.py", "tour.py"}
-    assert wanted | {"README.md"} <= rooms
+    wanted = {"config.py", "model.py", "processor.py", "system.py", "weights.py", "recipe.py", "claims.py", "README.md"}
+    assert wanted <= rooms
+    assert (Path(koine.__file__).parent / "report" / "pages" / f"{info.name}.py").exists()
 
 
 @pytest.mark.parametrize(("written", "name"), [("BEiT-3", "beit3"), (" Ferret ", "ferret"), ("kosmos_g", "kosmosg")])

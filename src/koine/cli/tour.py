@@ -37,17 +37,18 @@ def tour(
 
 def _visit(seed: int, arrived_at: Callable[[str], None]) -> Report:
     """Loads each built system with its nano weights and lets it fill its section; tells where it is meanwhile."""
+    from importlib import import_module
     from time import perf_counter
 
     from koine import __version__
-    from koine.registry import built_systems, load, room
+    from koine.registry import built_systems, load
     from koine.report import Report
 
     start = perf_counter()
     sections = []
     for info in built_systems():
         arrived_at(info.title)
-        sections.append(room(info.name, "tour").page(load(info.name), seed))
+        sections.append(import_module(f"koine.report.pages.{info.name}").page(load(info.name), seed))
     return Report(
         title="A tour of Koine",
         lead="What the systems answer, beside what is true. The scenes come from a part of the world that no training "

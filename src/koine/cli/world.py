@@ -48,6 +48,45 @@ def show(
 
 
 @app.command()
+def export(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write; other splits in it stay.")],
+    split: Split = "train",
+    count: Annotated[int, typer.Option(min=1, help="How many scenes.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the first scene; the next has the next number.")] = 0,
+    size: Annotated[int, typer.Option(help="Pixels of each picture's side.")] = 64,
+    form: Annotated[str, typer.Option("--format", help="parquet or webdataset.")] = "parquet",
+    task: Annotated[list[str] | None, typer.Option(help="Only this kind of text; may be repeated.")] = None,
+    kind: Annotated[str, typer.Option(help="any, single, scatter, nested or stacked.")] = "any",
+    shard: Annotated[int, typer.Option(min=1, help="Scenes per file.")] = 1000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = 1,
+) -> None:
+    """Write scenes as a data set with a card; the same call takes up an export that was stopped."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from koine.world import export as world_export
+    from koine.world.records import TASKS
+
+    columns = ("scenes", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        line = bar.add_task("scenes", total=count)
+        folder = world_export.export(
+            out,
+            split,  # type: ignore[arg-type]
+            count,
+            seed,
+            size,
+            format=form,  # type: ignore[arg-type]
+            tasks=task or TASKS,
+            kind=kind,  # type: ignore[arg-type]
+            shard=shard,
+            workers=workers,
+            progress=lambda done, total: bar.update(line, completed=done, total=total),
+        )
+    print(folder)
+
+
+@app.command()
 def bench(
     size: Annotated[int, typer.Option(help="Pixels of each picture's side.")] = 64,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long to measure.")] = 5.0,

@@ -17,7 +17,7 @@ from koine.report import Answer, Section
 def rooms(echo, monkeypatch, tmp_path):
     """The rooms of the system "echo"; tests put in what they need. Work happens in an empty folder."""
     made = {}
-    for name in ("recipe", "claims", "weights", "tour"):
+    for name in ("recipe", "claims", "weights"):
         made[name] = ModuleType(f"koine.systems.echo.{name}")
         monkeypatch.setitem(sys.modules, f"koine.systems.echo.{name}", made[name])
     made["system"] = sys.modules["koine.systems.echo.system"]
@@ -35,7 +35,9 @@ class TestTour:
             wrong = Answer("repeats", Sentence(picture, "hello"), Reply("no"), Sentence("you said hello"), False)
             return Section("Echo", "It repeats.", answers=[right, wrong])
 
-        rooms.tour.page = page
+        pages = ModuleType("koine.report.pages.echo")
+        pages.page = page
+        monkeypatch.setitem(sys.modules, "koine.report.pages.echo", pages)
         monkeypatch.setattr("koine.registry.shipped_weights", lambda name: tmp_path)
 
     def test_the_page_and_the_table_are_made(self, capsys, tmp_path):

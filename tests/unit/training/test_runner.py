@@ -131,7 +131,8 @@ def test_killing_it_at_random_moments_changes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_process_learns_from_two_slices(tmp_path: Path) -> None:
-    script("-m", "torch.distributed.run", "--nproc-per-node=2", tiny_recipe.__file__, str(tmp_path / "two"), "{}")
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    script(*launcher, tiny_recipe.__file__, str(tmp_path / "two"), "{}")
     run(TinyRecipe(), tmp_path / "one", overrides={"gradient_accumulation": 2}, quiet=True)
     two, one = (load_file(tmp_path / name / "whole" / "model.safetensors") for name in ("two", "one"))
     for name in one:

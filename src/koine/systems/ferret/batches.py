@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from koine.parts.injection import IGNORED_LABEL
-from koine.systems.ferret.regions import RegionPixels, RegionTable
+from koine.systems.ferret.regions import RegionPixels, RegionTable, uniform
 
 # CLIP's mean and standard deviation of red, green and blue, for values in 0..1.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+
+# Consecutive seeds leave room for so many regions of an example.
+_SEEDS_APART = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +79,17 @@ class DrawOptions:
     anchors: tuple[int, ...] = ()
     pixel_offset: float = 0.0
 
-    def draw(self, regions: RegionTable, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Points [regions, points, 2] and first indices [regions, stages] of farthest point sampling."""
-        points = regions.draw(self.points, generator, pixel_offset=self.pixel_offset)
-        reaching = (self.points, *self.anchors[:-1])[: len(self.anchors)]
-        starts = [torch.randint(number, (len(regions),), generator=generator) for number in reaching]
-        empty = torch.zeros(len(regions), 0, dtype=torch.long)
-        return points, torch.stack(starts, dim=1) if starts else empty
+    def draw(self, regions: RegionTable, seeds: Tensor) -> tuple[Tensor, Tensor]:
+        """Points [regions, points, 2] and first indices [regions, stages] of farthest point sampling.
+
+        Args:
+            seeds: [regions] long.
+        """
+        points = regions.draw(self.points, seeds, pixel_offset=self.pixel_offset)
+        reaching = torch.tensor((self.points, *self.anchors[:-1])[: len(self.anchors)], dtype=torch.long)
+        # Points take the streams' numbers from 0 up; these lie before them.
+        starts = uniform(seeds, len(reaching), first=-len(reaching)) * reaching
+        return points, starts.long()
 
 
 @dataclass
@@ -134,10 +141,14 @@ class PackedExamples:
     def __len__(self) -> int:
         return len(self.image_index)
 
-    def batch(self, indices: Tensor, generator: torch.Generator) -> FerretBatch:
+    def batch(self, indices: Tensor, randomness: torch.Generator | int) -> FerretBatch:
         """The examples with these numbers ([b] long), right-padded, with points drawn from their regions.
 
         `region_images` counts the batch's images, of which every example with an image brings one.
+
+        Args:
+            randomness: a generator, from which each region gets a seed; or a seed that every example starts from, so
+                that its points don't depend on what else is in the batch.
         """
         rows, place = _ragged(self.token_offsets, indices)
         lengths = self.token_offsets[indices + 1] - self.token_offsets[indices]
@@ -161,7 +172,12 @@ class PackedExamples:
         if not len(place):
             return batch
         regions = self.regions.select(place)
-        points, starts = self.drawing.draw(regions, generator)
+        if isinstance(randomness, int):
+            within = torch.arange(len(place)) - torch.searchsorted(rows, rows)
+            seeds = randomness * _SEEDS_APART + within
+        else:
+            seeds = torch.randint(2**62, (len(place),), generator=randomness)
+        points, starts = self.drawing.draw(regions, seeds)
         return replace(
             batch,
             region_points=points,

@@ -27,6 +27,7 @@ class FerretForConditionalGeneration(PreTrainedModel, GenerationMixin):
     A pure function of its tensors: points of regions are drawn by the processor, so nothing here is random.
     """
 
+    config: FerretConfig
     config_class = FerretConfig
     base_model_prefix = ""
     main_input_name = "input_ids"

@@ -77,19 +77,20 @@ def to_pixels(numbers: Sequence[float], size: tuple[int, int], bins: int = PUBLI
 def read_caption(text: str, size: tuple[int, int]) -> list[Grounded]:
     """As the published evaluation reads grounded text: a bracket, and the words between the last clause and it.
 
-    After a box everything up to the next of `. , ; ! ?` is skipped, so a second box of a clause has no words.
+    After a box everything up to the next of `. , ; ! ?` belongs to no box.
 
     Raises:
         ValueError: a bracket holds something other than four integers. The published evaluation then takes the whole
             answer as one without boxes (or stops, where the integers are too few).
     """
     found: list[Grounded] = []
-    cursor = 0
-    while (opening := text.find("[", cursor)) >= 0 and (closing := text.find("]", opening)) >= 0:
+    words_from = closing = 0
+    while (opening := text.find("[", closing)) >= 0 and (closing := text.find("]", opening)) >= 0:
         numbers = [int(number) for number in text[opening + 1 : closing].split(",")]
-        found.append((text[cursor:opening].strip(), to_pixels(numbers, size)))
+        found.append((text[words_from:opening].strip(), to_pixels(numbers, size)))
+        # The next of these marks may be a comma inside the next bracket, which leaves that one without words.
         clause = _END_OF_CLAUSE.search(text, closing)
-        cursor = clause.end() if clause else len(text)
+        words_from = clause.end() if clause else len(text)
     return found
 
 

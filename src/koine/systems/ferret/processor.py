@@ -84,9 +84,14 @@ class FerretProcessor:
         """[images, 3, size, size] float32, as `FerretForConditionalGeneration.encode_images` takes them."""
         return normalize(torch.from_numpy(np.stack([self.resize(image) for image in images])))
 
-    def encode(self, example: Example) -> EncodedExample:
-        """An exercise with its answer; every answer of the conversation is to be learnt."""
-        return self._encode([*example.history, (example.prompt, example.target)])
+    def encode(self, example: Example, regions: Sequence[RegionPixels] | None = None) -> EncodedExample:
+        """An exercise with its answer; every answer of the conversation is to be learnt.
+
+        Args:
+            regions: the pixels of the questions' regions in order, where more is known of them than the example
+                says (see `records.training_regions`).
+        """
+        return self._encode([*example.history, (example.prompt, example.target)], regions)
 
     def encode_prompt(self, prompt: Sentence, history: History = ()) -> EncodedExample:
         """A question that waits for its answer."""
@@ -96,18 +101,17 @@ class FerretProcessor:
         """Encoded examples side by side, from which training draws its batches."""
         return PackedExamples.pack(examples, self.drawing, self._padding_id)
 
-    def collate(self, examples: Sequence[EncodedExample], generator: torch.Generator | None = None) -> FerretBatch:
-        """One batch of encoded examples; the generator draws the regions' points (by default one with seed 0)."""
-        generator = torch.Generator().manual_seed(0) if generator is None else generator
-        return self.pack(examples).batch(torch.arange(len(examples)), generator)
+    def collate(self, examples: Sequence[EncodedExample], randomness: torch.Generator | int = 0) -> FerretBatch:
+        """One batch of encoded examples; see `PackedExamples.batch`."""
+        return self.pack(examples).batch(torch.arange(len(examples)), randomness)
 
     def batch(
-        self, examples: Sequence[Example], *, training: bool, generator: torch.Generator | None = None
+        self, examples: Sequence[Example], *, training: bool, randomness: torch.Generator | int = 0
     ) -> FerretBatch:
         """One batch of examples: with their answers for training, without for evaluation."""
         if training:
-            return self.collate([self.encode(example) for example in examples], generator)
-        return self.collate([self.encode_prompt(example.prompt, example.history) for example in examples], generator)
+            return self.collate([self.encode(example) for example in examples], randomness)
+        return self.collate([self.encode_prompt(example.prompt, example.history) for example in examples], randomness)
 
     def decode(self, ids: list[int] | Tensor, image: Image | None = None) -> Reply:
         """What the model wrote, as a sentence: text, and each box in it as a `Region` of the image.
@@ -121,7 +125,33 @@ class FerretProcessor:
     def _padding_id(self) -> int:
         return int(self.config.text_config.pad_token_id or 0)
 
-    def _encode(self, exchanges: Sequence[tuple[Sentence, Sentence | None]]) -> EncodedExample:
+    def encode_turns(
+        self, turns: Sequence[Turn], image: Image | None, regions: Sequence[RegionPixels] = ()
+    ) -> EncodedExample:
+        """A conversation whose text is in template form already: `<image>` and `<region_fea>` where they belong.
+
+        Args:
+            regions: one for each `<region_fea>`, in order.
+        Raises:
+            InputError: a question that waits for its answer is longer than the model reads.
+        """
+        ids, labels = tokenize_conversation(
+            turns, self.config.system_prompt, self.tokenizer, self.config.image_token_id
+        )
+        limit = self.config.max_text_tokens
+        if len(ids) > limit and turns[-1].answer is None:
+            raise InputError(
+                f"the question with its history has {len(ids)} tokens but Ferret reads at most {limit}: shorten it"
+            )
+        ids, labels = ids[:limit], labels[:limit]
+        # A conversation cut short loses the regions behind the cut, too.
+        kept = tuple(regions[: ids.count(self.config.region_token_id)])
+        pixels = None if image is None else self.resize(image)
+        return EncodedExample(np.array(ids, dtype=np.int64), np.array(labels, dtype=np.int64), pixels, kept)
+
+    def _encode(
+        self, exchanges: Sequence[tuple[Sentence, Sentence | None]], regions: Sequence[RegionPixels] | None = None
+    ) -> EncodedExample:
         image = image_of(*(part for exchange in exchanges for part in exchange if part is not None))
         turns = [
             Turn(self._write(question, as_question=True), None if answer is None else self._write(answer))
@@ -129,23 +159,10 @@ class FerretProcessor:
         ]
         if image is not None:
             turns[0] = Turn(f"{IMAGE_MARK}\n{turns[0].question}", turns[0].answer)
-        ids, labels = tokenize_conversation(
-            turns, self.config.system_prompt, self.tokenizer, self.config.image_token_id
-        )
-        regions: list[RegionPixels] = []
-        if self.config.region_features != "none":
-            asked = [region for question, _ in exchanges for region in question.regions]
+        if regions is None:
+            asked = (region for question, _ in exchanges for region in question.regions)
             regions = [pixels_of_region(region, self.config.point_radius) for region in asked]
-        limit = self.config.max_text_tokens
-        if len(ids) > limit and exchanges[-1][1] is None:
-            raise InputError(
-                f"the question with its history has {len(ids)} tokens but Ferret reads at most {limit}: shorten it"
-            )
-        ids, labels = ids[:limit], labels[:limit]
-        # A conversation cut short loses the regions behind the cut, too.
-        kept = regions[: ids.count(self.config.region_token_id)]
-        pixels = None if image is None else self.resize(image)
-        return EncodedExample(np.array(ids, dtype=np.int64), np.array(labels, dtype=np.int64), pixels, tuple(kept))
+        return self.encode_turns(turns, image, regions if self.config.region_features != "none" else ())
 
     def _write(self, sentence: Sentence, *, as_question: bool = False) -> str:
         """A sentence as template text; images are left out, for they stand at the beginning of the conversation."""

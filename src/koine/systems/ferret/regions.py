@@ -186,17 +186,18 @@ class RegionTable:
             self.members,
         )
 
-    def draw(self, points: int, generator: torch.Generator, *, pixel_offset: float = 0.0) -> Tensor:
+    def draw(self, points: int, seeds: Tensor, *, pixel_offset: float = 0.0) -> Tensor:
         """Draws points from each region; see `draw_numbers` for how.
 
         Args:
             points: how many from each region.
+            seeds: [regions] long.
             pixel_offset: where in its pixel a point lies, relative to the upper left corner: 0 as published, 0.5 for
                 the middle.
         Returns:
             [regions, points, 2] float32, (x, y) relative to the image.
         """
-        numbers = draw_numbers(self.counts, points, generator)
+        numbers = draw_numbers(self.counts, points, seeds)
         listed = self.members[(self.offsets.clamp(min=0)[:, None] + numbers).clamp(max=len(self.members) - 1)].long()
         numbers = torch.where(self.offsets[:, None] < 0, numbers, listed)
         heights = self.heights[:, None]
@@ -204,7 +205,7 @@ class RegionTable:
         return (pixels.float() + pixel_offset) / self.sizes[:, None]
 
 
-def draw_numbers(available: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def draw_numbers(available: Tensor, count: int, seeds: Tensor) -> Tensor:
     """Draws `count` of the numbers 0 .. available - 1 in each row, as the original draws pixels from a mask.
 
     Where fewer are available, all of them in order, then repeats drawn at random; where just as many, all in order;
@@ -212,36 +213,52 @@ def draw_numbers(available: Tensor, count: int, generator: torch.Generator) -> T
 
     Args:
         available: [rows] long, at least 1.
+        seeds: [rows] long; a row's numbers depend on its own seed only, not on the rows beside it.
     Returns:
         [rows, count] long.
     """
     order = torch.arange(count).expand(len(available), count)
-    repeats = _uniform(available, count, generator)
-    drawn = torch.where(order < available[:, None], order, repeats)
+    drawn = torch.where(order < available[:, None], order, _whole(available, seeds, count))
     dense = (available > count) & (available <= _SPARSE * count)
     if dense.any():
-        drawn[dense] = _by_sorting(available[dense], count, generator)
+        drawn[dense] = _by_sorting(available[dense], seeds[dense], count)
     sparse = available > _SPARSE * count
     if sparse.any():
-        drawn[sparse] = _by_dropping_repeats(available[sparse], count, generator)
+        drawn[sparse] = _by_dropping_repeats(available[sparse], seeds[sparse], count)
     return drawn
 
 
-def _uniform(available: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """[rows, count] long, uniform in 0 .. available - 1; float64 so that large images don't show its grain."""
-    return (torch.rand(len(available), count, generator=generator, dtype=torch.float64) * available[:, None]).long()
+def uniform(seeds: Tensor, count: int, first: int = 0) -> Tensor:
+    """[rows, count] float64 in [0, 1): the draws from number `first` on of each seed's own stream (SplitMix64).
+
+    A stream has numbers on both sides of 0.
+
+    torch's generators have one stream each; a counter-based one serves all rows at once without tying them together.
+    """
+    stream = seeds.numpy().astype(np.uint64)[:, None]
+    counter = np.arange(first + 1, first + count + 1).astype(np.uint64)
+    mixed = stream + counter * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return torch.from_numpy((mixed >> np.uint64(11)) * 2.0**-53)
 
 
-def _by_sorting(available: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def _whole(available: Tensor, seeds: Tensor, count: int, first: int = 0) -> Tensor:
+    """[rows, count] long, uniform in 0 .. available - 1."""
+    return (uniform(seeds, count, first) * available[:, None]).long()
+
+
+def _by_sorting(available: Tensor, seeds: Tensor, count: int) -> Tensor:
     """The first `count` of a random permutation."""
-    keys = torch.rand(len(available), _SPARSE * count, generator=generator)
+    keys = uniform(seeds, _SPARSE * count)
     keys[torch.arange(_SPARSE * count) >= available[:, None]] = torch.inf
     return keys.argsort(dim=1)[:, :count]
 
 
-def _by_dropping_repeats(available: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def _by_dropping_repeats(available: Tensor, seeds: Tensor, count: int) -> Tensor:
     """The first `count` different ones of a long enough run of draws: distributed as a random permutation's."""
-    drawn = _uniform(available, 2 * count, generator)
+    drawn = _whole(available, seeds, 2 * count)
     while True:
         values, order = drawn.sort(dim=1, stable=True)
         first = torch.ones_like(values, dtype=torch.bool)
@@ -250,4 +267,4 @@ def _by_dropping_repeats(available: Tensor, count: int, generator: torch.Generat
         if int(new.sum(dim=1).min()) >= count:
             kept = (~new).to(torch.uint8).argsort(dim=1, stable=True)[:, :count]
             return drawn.gather(1, kept)
-        drawn = torch.cat((drawn, _uniform(available, count, generator)), dim=1)
+        drawn = torch.cat((drawn, _whole(available, seeds, count, first=drawn.shape[1])), dim=1)

@@ -85,14 +85,14 @@ def farthest_points(points: Tensor, count: int, starts: Tensor) -> Tensor:
 
 
 def squared_distances(first: Tensor, second: Tensor) -> Tensor:
-    """[.., m, n] squared Euclidean distances of [.., m, 2] and [.., n, 2], expanded as |a|^2 + |b|^2 - 2ab.
+    """[.., m, n] squared Euclidean distances of [.., m, 2] and [.., n, 2], expanded as -2ab + |a|^2 + |b|^2.
 
-    The expanded form is the original's: ties and near-ties fall as they do there.
+    Form and order are the original's, so that ties and near-ties, which abound on a pixel grid, fall as they do there.
     """
     # In half precision the expanded form finds nearly random neighbours in small regions.
     with torch.autocast(first.device.type, enabled=False):
         product = first @ second.transpose(-1, -2)
-    return first.square().sum(-1)[..., None] + second.square().sum(-1)[..., None, :] - 2 * product
+    return -2 * product + first.square().sum(-1)[..., None] + second.square().sum(-1)[..., None, :]
 
 
 def nearest_neighbours(anchors: Tensor, points: Tensor, count: int) -> Tensor:

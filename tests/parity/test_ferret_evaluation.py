@@ -41,8 +41,7 @@ def blank(width: int, height: int) -> Image:
 
 def coordinates(region: Region) -> str:
     """The region as Ferret writes it: whole thousandths, cut off."""
-    x, y = BINS / region.image.width, BINS / region.image.height
-    numbers = [int(edge * ratio) for edge, ratio in zip(region.bounds, (x, y, x, y), strict=True)]
+    numbers = [int(edge * BINS / region.image.size[axis % 2]) for axis, edge in enumerate(region.bounds)]
     return str(numbers[:2] if region.kind == "point" else numbers)
 
 

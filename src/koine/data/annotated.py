@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -76,7 +75,8 @@ def mask_region(image: Image, mask: NDArray[np.bool_], box: Sequence[float]) -> 
 def fraction_region(image: Image, box: Sequence[float]) -> Region:
     """A box of fractions 0..1 of the picture's sides as a region; rules as in `box_region`.
 
-    The pixels are chosen so that a system which writes coordinates as whole thousandths writes those of the fractions.
+    The pixels are chosen so that a system which writes coordinates as whole thousandths writes those of the fractions;
+    an edge at 1 becomes the picture's last edge, which is thousandth 1000.
     """
     sides = (image.width, image.height, image.width, image.height)
     edges = [_pixels_of_fraction(edge, side) for edge, side in zip(box, sides, strict=True)]
@@ -125,14 +125,13 @@ def check_size(image: Image, width: int, height: int, where: str) -> None:
 
 
 def _pixels_of_fraction(fraction: float, side: int) -> float:
-    """The fraction of the side, stepped up by single bits until it falls into the fraction's own thousandth.
+    """The fraction of the side, at least a billionth of the side beyond the lower border of its thousandth.
 
     Plain multiplication is off by the last bit for some values, which would change the written coordinate by one.
     """
-    pixels = fraction * side
-    while int(pixels * (BINS / side)) < int(fraction * BINS):
-        pixels = math.nextafter(pixels, math.inf)
-    return pixels
+    thousandth = int(fraction * BINS)
+    within = max(fraction * BINS - thousandth, 1e-6)
+    return (thousandth + within) * side / BINS
 
 
 def _span(low: float, high: float, size: int) -> tuple[float, float]:

@@ -6,18 +6,20 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from koine.errors import InputError
 from koine.evaluation.statistics import Interval, bootstrap, paired_difference, verdict, wilson
 
 
-def test_wilson_by_its_formula() -> None:
-    interval = wilson(8, 10)
-    z, share, trials = 1.959964, 0.8, 10
-    middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    reach = z / (1 + z**2 / trials) * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    assert (interval.low, interval.high) == pytest.approx((middle - reach, middle + reach), abs=1e-6)
-    assert interval.estimate == 0.8
+@pytest.mark.parametrize(
+    ("successes", "trials", "confidence"), [(8, 10, 0.95), (0, 3, 0.9), (3, 3, 0.99), (97, 99, 0.95)]
+)
+def test_wilson_agrees_with_scipy(successes: int, trials: int, confidence: float) -> None:
+    interval = wilson(successes, trials, confidence=confidence)
+    expected = binomtest(successes, trials).proportion_ci(confidence, method="wilson")
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
+    assert interval.estimate == successes / trials
 
 
 def test_wilson_at_the_ends() -> None:

@@ -41,7 +41,9 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 
 nano: $(INSTALLED)
-	$(BIN)/koine train --all --ship
+	$(BIN)/koine train language-model --ship
+	$(BIN)/koine train clip --ship
+	$(BIN)/koine train ferret --ship
 
 claims: $(INSTALLED)
 	$(BIN)/koine claims

@@ -241,15 +241,20 @@ def room(name: str, file: str) -> ModuleType:
     return import_module(f"{find_built(name).package}.{file}")
 
 
+def weights_folder(name: str) -> Path:
+    """Where the package keeps the nano weights of a system or foundation, whether they are there or not."""
+    return Path(__file__).parent / "weights" / name
+
+
 def shipped_weights(name: str) -> Path:
-    """The folder of the nano weights that come with the package, for a system or one of the foundations.
+    """The folder of the nano weights that come with the package.
 
     Raises:
         InputError: the package was built without them.
     """
-    folder = Path(__file__).parent / "weights" / name
+    folder = weights_folder(name)
     if not folder.is_dir():
-        raise InputError(f"the nano weights of {name!r} are missing at {folder}: train them with `koine train {name}`")
+        raise InputError(f"the nano weights of {name!r} are missing at {folder}: make them with `make nano`")
     return folder
 
 

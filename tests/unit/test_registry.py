@@ -64,7 +64,7 @@ def test_a_planned_system_says_so():
 
 
 def test_missing_nano_weights_say_how_to_make_them():
-    with pytest.raises(InputError, match=r"nano weights of 'nothing' are missing at .*: train them"):
+    with pytest.raises(InputError, match=r"nano weights of 'nothing' are missing at .*: make them with"):
         shipped_weights("nothing")
 
 

@@ -17,6 +17,10 @@ def convert(
     base: Annotated[
         str | None, typer.Option(metavar="MODEL", help="The model that published differences are to be added to.")
     ] = None,
+    vision_tower: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="The vision tower, if it isn't the published one.")
+    ] = None,
+    trust_base: Annotated[bool, typer.Option("--trust-base", help="Go on even if the base looks wrong.")] = False,
 ) -> None:
     """Convert published weights once, e.g. Ferret's differences to Vicuna v1.3."""
     from koine.registry import find_built, room
@@ -24,4 +28,5 @@ def convert(
     name = find_built(system).name
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"--to {target} exists and isn't an empty folder: give a new one")
-    print(room(name, "weights").convert(source, base, target))
+    beside = {"base": base, "vision_tower": vision_tower, "trust_base": trust_base}
+    print(room(name, "weights").convert(source, target, **{option: value for option, value in beside.items() if value}))

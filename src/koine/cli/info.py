@@ -30,7 +30,7 @@ def info(
 
 
 def _manifest_of_shipped_weights(entry: SystemInfo) -> dict[str, Any] | None:
-    """The manifest beside the nano weights (recipe, seed, data, measured figures); None if there are no weights."""
+    """The manifest beside the nano weights, see `koine.training.shipping`; None if there are no weights."""
     import json
 
     from koine.errors import InputError
@@ -70,11 +70,20 @@ def _print(entry: SystemInfo, shipped: dict[str, Any] | None) -> None:
         for weights in entry.weights:
             table.add_row(weights.name, weights.note, weights.licence)
         console.print(table)
-    measured = (shipped or {}).get("measured")
-    if isinstance(measured, dict) and measured:
+    if figures := (shipped or {}).get("figures"):
         table = Table(title="Nano weights, measured", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("what")
-        table.add_column("value", justify="right")
-        for name, value in measured.items():
-            table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+        table.add_column("value")
+        for name, value in figures.items():
+            table.add_row(name, _as_text(value))
         console.print(table)
+
+
+def _as_text(figure: Any) -> str:
+    """A figure of a manifest: a number, words, or [estimate, low, high, samples]."""
+    match figure:
+        case [estimate, low, high, samples]:
+            return f"{estimate:.4g}  (95 %: {low:.4g} to {high:.4g}, n = {samples})"
+        case float():
+            return f"{figure:.4g}"
+    return str(figure)

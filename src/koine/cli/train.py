@@ -25,6 +25,9 @@ def train(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where checkpoints and logs go.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint in DIR.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    ship: Annotated[
+        bool, typer.Option("--ship", help="Then measure the model and put it into the package as nano weights.")
+    ] = False,
 ) -> None:
     """Train a system or a foundation; stop it with Ctrl-C and the same command goes on where it was."""
     from koine.cli.prompt import read_settings
@@ -41,6 +44,11 @@ def train(
         # The command line's library would swallow the words of a KeyboardInterrupt.
         typer.echo(f"stopped: {stop}".rstrip(": "), err=True)
         raise typer.Exit(130) from stop
+    if ship:
+        from koine.registry import weights_folder
+        from koine.training.shipping import ship as put_into_package
+
+        finished = put_into_package(chosen, finished, weights_folder(name))
     print(finished)
 
 

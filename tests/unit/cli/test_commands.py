@@ -167,11 +167,13 @@ class TestKnowing:
         assert "arxiv.org/abs/2309.16671" in shown and "CC BY-NC" in shown and "planned" in shown
 
     def test_info_shows_what_the_shipped_weights_measured(self, echo, capsys, tmp_path, monkeypatch):
-        manifest = {"measured": {"point: colour": 0.9812}, "seed": 0}
+        figures = {"zero-shot colour": 0.9876, "point: colour": [0.98125, 0.97, 0.99, 1000], "scenes": "test"}
+        manifest = {"figures": figures, "recipe": "nano"}
         (tmp_path / "manifest.json").write_text(json.dumps(manifest))
         monkeypatch.setattr("koine.registry.shipped_weights", lambda name: tmp_path)
         assert main(["info", "echo"]) == 0
-        assert "0.9812" in capsys.readouterr().out
+        shown = capsys.readouterr().out
+        assert "0.9876" in shown and "0.9812  (95 %: 0.97 to 0.99, n = 1000)" in shown
         assert main(["info", "echo", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["shipped"] == manifest
 

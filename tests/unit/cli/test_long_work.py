@@ -87,6 +87,13 @@ class TestTrain:
         assert main(["train", "clip", "--out", "here"]) == 0
         assert runs[0][:2] == ("a clip", Path("here"))
 
+    def test_shipping_puts_the_finished_model_into_the_package(self, runs, monkeypatch, tmp_path):
+        shipped = []
+        monkeypatch.setattr("koine.training.shipping.ship", lambda *arguments: shipped.append(arguments))
+        monkeypatch.setattr("koine.registry.weights_folder", lambda name: tmp_path / name)
+        assert main(["train", "echo", "--ship"]) == 0
+        assert shipped == [("small", Path("runs/echo-nano/final"), tmp_path / "echo")]
+
     @pytest.mark.parametrize(
         ("arguments", "reason"),
         [
@@ -108,26 +115,54 @@ class TestTrain:
 class TestEvaluate:
     @pytest.fixture(autouse=True)
     def benchmarks(self, rooms, monkeypatch):
-        def pope(system, data):
-            """Does it see what isn't there?"""
-            return {"accuracy": 0.875, "data": 1.0 if data else 0.0}
+        """One benchmark of two questions, whose metric is the share of answers that repeat the question."""
+        from koine.data.annotated import AnnotatedExample
+        from koine.evaluation.benchmark import Benchmark
 
-        monkeypatch.setattr(rooms.system, "BENCHMARKS", {"pope": pope}, raising=False)
+        def examples(data_set, path, *, images=None, split):
+            picture = Image(np.zeros((4, 4, 3), np.uint8))
+            for text in ("one", "two"):
+                said = Sentence(f"you said {text} of {split}")
+                yield AnnotatedExample(Sentence(picture, f"{text} of {split}"), said, id=text, annotation=said.text)
+
+        def score(answers, annotations):
+            right = [
+                answer.parts[0] + answer.parts[1] == wanted for answer, wanted in zip(answers, annotations, strict=True)
+            ]
+            return {"accuracy": sum(right) / len(right), "questions": float(len(right))}
+
+        choices = {"split": ("val", "test")}
+        echoing = Benchmark("echoing", "does it repeat?", "nowhere", "accuracy", "none", score, choices=choices)
+        monkeypatch.setattr("koine.data.examples", examples)
+        monkeypatch.setattr("koine.evaluation.BENCHMARKS", {"echoing": lambda: echoing})
 
     def test_without_a_benchmark_it_says_which_there_are(self, capsys):
         assert main(["evaluate", "echo"]) == 0
-        assert capsys.readouterr().out.split(maxsplit=1) == ["pope", "Does it see what isn't there?\n"]
+        assert capsys.readouterr().out == "echoing: does it repeat?\n    nowhere  --set split=val|test\n"
 
-    def test_figures_are_printed(self, tmp_path, capsys):
-        assert main(["evaluate", "echo", "--benchmark", "pope", "--data", str(tmp_path), "--json"]) == 0
+    def test_figures_are_printed_and_answers_written(self, tmp_path, capsys):
+        words = ["--data", str(tmp_path), "--set", "split=test", "--out", "answers.jsonl"]
+        assert main(["evaluate", "echo", "--benchmark", "echoing", *words, "--json"]) == 0
         written = json.loads(capsys.readouterr().out)
-        assert written == {"system": "echo", "benchmark": "pope", "figures": {"accuracy": 0.875, "data": 1.0}}
-        assert main(["evaluate", "echo", "--benchmark", "pope"]) == 0
-        assert "0.8750" in capsys.readouterr().out
+        assert written == {"system": "echo", "benchmark": "echoing", "metrics": {"accuracy": 1.0, "questions": 2.0}}
+        rows = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+        assert [row["id"] for row in rows] == ["one", "two"]
+        assert rows[0]["answer"] == ["you said ", "one of test", [0, 0, 2, 2]]
+
+    def test_the_headline_is_marked_and_the_number_of_questions_limited(self, tmp_path, capsys):
+        assert main(["evaluate", "echo", "--benchmark", "echoing", "--data", str(tmp_path), "--limit", "1"]) == 0
+        first, second = capsys.readouterr().out.splitlines()
+        assert first.split() == ["accuracy", "1.0000", "<-", "headline"] and second.split() == ["questions", "1.0000"]
 
     @pytest.mark.parametrize(
         ("arguments", "reason"),
-        [(["--benchmark", "popo"], "did you mean 'pope'"), (["--benchmark", "pope", "--data", "gone"], "--data gone")],
+        [
+            (["--benchmark", "echoeing"], "did you mean 'echoing'"),
+            (["--benchmark", "echoing", "--data", "gone"], "needs its published files, gone is none"),
+            (["--benchmark", "echoing"], "give --data DIR"),
+            (["--benchmark", "echoing", "--data", ".", "--set", "split=train"], "no split of the benchmark"),
+            (["--benchmark", "echoing", "--data", ".", "--set", "spilt=val"], "did you mean 'split'"),
+        ],
     )
     def test_bad_input(self, echo, capsys, arguments, reason):
         assert main(["evaluate", "echo", *arguments]) == 2
@@ -137,14 +172,29 @@ class TestEvaluate:
 class TestClaims:
     @pytest.fixture
     def calls(self, rooms):
+        from koine.evaluation.claims import Claim, judge
+
+        claims = {
+            name: Claim(f"{name} helps", "section 1", "none", "with", "without", ("accuracy",))
+            for name in ("hybrid", "sampler")
+        }
         made = []
-        rooms.claims.CLAIMS = {"hybrid": object(), "sampler": object()}
-        rooms.claims.run_claims = lambda names, seeds, out: made.append((names, seeds, out))
+
+        def run_claims(names, seeds, out):
+            made.append((names, seeds, out))
+            return [
+                judge(name, claims[name], range(seeds), lambda arm, seed: {"accuracy": 0.9 - 0.5 * (arm == "without")})
+                for name in names
+            ]
+
+        rooms.claims.CLAIMS, rooms.claims.run_claims = claims, run_claims
         return made
 
-    def test_all_claims_of_all_built_systems_by_default(self, calls):
+    def test_all_claims_of_all_built_systems_by_default(self, calls, capsys):
         assert main(["claims"]) == 0
         assert calls == [(["hybrid", "sampler"], 3, Path("docs/claims"))]
+        shown = capsys.readouterr().out
+        assert "hybrid helps" in shown and "holds" in shown and "0.5 [0.5, 0.5]" in shown
 
     def test_one_claim_with_more_seeds(self, calls):
         assert main(["claims", "echo", "--claim", "sampler", "--seeds", "5", "--out", "there"]) == 0
@@ -156,11 +206,11 @@ class TestClaims:
 
 
 class TestConvert:
-    def test_source_base_and_target_are_passed_on(self, rooms, capsys):
+    def test_what_was_given_is_passed_on(self, rooms, capsys):
         calls = []
-        rooms.weights.convert = lambda source, base, target: calls.append((source, base, target)) or target
+        rooms.weights.convert = lambda source, out, **options: calls.append((source, out, options)) or out
         assert main(["convert", "echo", "--from", "delta", "--base", "vicuna", "--to", "new"]) == 0
-        assert calls == [("delta", "vicuna", Path("new"))] and capsys.readouterr().out == "new\n"
+        assert calls == [("delta", Path("new"), {"base": "vicuna"})] and capsys.readouterr().out == "new\n"
 
     def test_a_folder_with_something_in_it_is_not_overwritten(self, rooms, tmp_path, capsys):
         (tmp_path / "old").mkdir()

@@ -1,0 +1,185 @@
+"""MetaCLIP's curation and CLIP: the same results as the original code, case by case."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import os
+import random
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from koine.curation.balancing import (
+    choose_in_sequence,
+    count_entries,
+    entry_probabilities,
+    keep_by_index,
+    keep_in_sequence,
+    tail_share,
+    text_probabilities,
+    threshold_for,
+)
+from koine.curation.matching import Matcher, Matches
+from koine.curation.spacing import Rule, key, spaced
+
+SHIPPED = Path(__file__).parents[1] / "golden"
+
+
+def golden_file(name: str) -> Path:
+    """A file of the folder that `KOINE_GOLDEN` names, or of the shipped set if that folder lacks it."""
+    folders = [Path(os.environ.get("KOINE_GOLDEN", SHIPPED)), SHIPPED]
+    return next(path for folder in folders if (path := folder / "metaclip" / name).is_file())
+
+
+@cache
+def golden_json(name: str) -> Any:
+    return json.loads(gzip.decompress(golden_file(name).read_bytes()))
+
+
+@cache
+def golden_arrays(name: str) -> dict[str, np.ndarray]:
+    return load_file(golden_file(name))
+
+
+MATCHES = golden_arrays("matches.safetensors")
+ENTRIES: list[str] = golden_json("corpus.json.gz")["entries"]
+TEXTS: list[str] = golden_json("corpus.json.gz")["texts"]
+
+
+def expected_matches(variant: str) -> Matches:
+    offsets = MATCHES[f"{variant}.offsets"].astype(np.int64)
+    return Matches(offsets, MATCHES[f"{variant}.ids"].astype(np.int32))
+
+
+def keys_like(prefix: str) -> list[str]:
+    """The golden keys that begin so; a set may have other thresholds and seeds than ours."""
+    found = sorted(name for name in MATCHES if name.startswith(prefix))
+    assert found, f"no golden case begins with {prefix}"
+    return found
+
+
+def assert_same(found: Matches, variant: str) -> None:
+    expected = expected_matches(variant)
+    np.testing.assert_array_equal(found.offsets, expected.offsets)
+    np.testing.assert_array_equal(found.ids, expected.ids)
+
+
+def test_spacing() -> None:
+    cases = golden_json("spacing.json.gz")
+    assert [spaced(TEXTS[text]) for text in cases["text_index"]] == cases["spaced_text"]
+    assert [key(entry, Rule.V2) for entry in ENTRIES] == cases["v2_spaced_entries"]
+
+
+def test_plain_matching_of_the_first_release() -> None:
+    assert_same(Matcher.build(ENTRIES, repeated="all").match(TEXTS), "v1_naive")
+
+
+def test_automaton_of_the_first_release() -> None:
+    assert_same(Matcher.build(ENTRIES).match(TEXTS), "v1_ac_sorted")
+
+
+def test_the_empty_entry() -> None:
+    texts = len(MATCHES["v1_empty_entry.offsets"]) - 1
+    described = json.loads(golden_file("manifest.json").read_text())["keys"]["v1_empty_entry.offsets/ids"]
+    listed = int(re.search(r"entries\[:(\d+)\]", described)[1])
+    assert_same(Matcher.build(["", *ENTRIES[:listed]], repeated="all").match(TEXTS[:texts]), "v1_empty_entry")
+
+
+def test_matching_of_the_second_release() -> None:
+    assert_same(Matcher.build(ENTRIES, rule="v2").match(TEXTS), "v2")
+
+
+@pytest.mark.parametrize("variant", ["v1", "v2"])
+def test_counts(variant: str) -> None:
+    matches = expected_matches("v1_naive" if variant == "v1" else "v2")
+    np.testing.assert_array_equal(count_entries(matches, len(ENTRIES)), MATCHES[f"{variant}.entry_count"])
+
+
+@pytest.mark.parametrize("name", keys_like("v1.entry_prob.t"))
+def test_probabilities_of_entries(name: str) -> None:
+    found = entry_probabilities(MATCHES["v1.entry_count"], threshold_in(name))
+    np.testing.assert_allclose(found, MATCHES[name], rtol=1e-15)
+
+
+@pytest.mark.parametrize("name", keys_like("v2.entry_prob.t"))
+def test_probabilities_of_the_second_release(name: str) -> None:
+    found = entry_probabilities(MATCHES["v2.entry_count"], threshold_in(name), np.float32)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, MATCHES[name], rtol=1e-7)
+
+
+@pytest.mark.parametrize("name", keys_like("v1.text_keep_prob.t"))
+def test_probabilities_of_texts(name: str) -> None:
+    chances = entry_probabilities(MATCHES["v1.entry_count"], threshold_in(name))
+    found = text_probabilities(expected_matches("v1_naive"), chances)
+    np.testing.assert_allclose(found, MATCHES[name], rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", keys_like("v1.keep_sequential.t"))
+def test_sequential_subsets(name: str) -> None:
+    chances = entry_probabilities(MATCHES["v1.entry_count"], threshold_in(name))
+    stream = random.Random(seed_in(name, "seed"))
+    kept = keep_in_sequence(expected_matches("v1_naive"), chances, stream.random)
+    np.testing.assert_array_equal(kept, MATCHES[name].astype(bool))
+
+
+@pytest.mark.parametrize("name", [name for name in keys_like("v1.pair_offsets_inverted.t") if "npseed" in name])
+def test_subsets_by_the_inverted_index(name: str) -> None:
+    matches = expected_matches("v1_naive")
+    chances = entry_probabilities(MATCHES["v1.entry_count"], threshold_in(name))
+    draws = np.random.RandomState(seed_in(name, "npseed")).random_sample(len(matches.ids))
+    np.testing.assert_array_equal(np.flatnonzero(keep_by_index(matches, chances, draws)), MATCHES[name])
+
+
+def test_without_a_threshold_every_match_is_kept() -> None:
+    matches = expected_matches("v1_naive")
+    np.testing.assert_array_equal(np.flatnonzero(matches.lengths), MATCHES["v1.pair_offsets_inverted.tinf"])
+
+
+@pytest.mark.parametrize("name", keys_like("v2.t_to_p.t"))
+def test_threshold_to_tail_share(name: str) -> None:
+    assert tail_share(MATCHES["v2.entry_count"], threshold_in(name)) == pytest.approx(MATCHES[name].item(), rel=1e-15)
+
+
+def test_tail_share_to_threshold() -> None:
+    shares, expected = MATCHES["v2.p_to_t_grid_p"], MATCHES["v2.p_to_t_grid_t"]
+    assert [threshold_for(MATCHES["v2.entry_count"], share) for share in shares] == expected.tolist()
+
+
+def test_the_threshold_of_another_language() -> None:
+    total, threshold = MATCHES["v2.lang2.entry_count"], int(MATCHES["v2.lang2.t"].item())
+    (name,) = keys_like("v2.t_to_p.t")
+    assert threshold_for(total, MATCHES[name].item()) == threshold
+    np.testing.assert_allclose(
+        entry_probabilities(total, threshold, np.float32), MATCHES["v2.lang2.entry_prob"], rtol=1e-7
+    )
+
+
+@pytest.mark.parametrize("name", keys_like("v2.groups.selected_text.seed"))
+def test_online_choice(name: str) -> None:
+    (chances_name,) = keys_like("v2.entry_prob.t")
+    chances = text_probabilities(expected_matches("v2"), MATCHES[chances_name])
+    offsets, members = MATCHES["v2.groups.offsets"], MATCHES["v2.groups.text_ids"].tolist()
+    groups = [members[begin:end] for begin, end in itertools.pairwise(offsets)]
+    stream = random.Random(seed_in(name, "seed"))
+    choice = choose_in_sequence(groups, chances, stream.choice, stream.random)
+    np.testing.assert_array_equal(choice.texts, MATCHES[name])
+    expected = MATCHES[name.replace("selected_text", "prob_of_choice")]
+    np.testing.assert_allclose(choice.probabilities.astype(np.float64), expected, rtol=1e-6)
+
+
+def threshold_in(name: str) -> int:
+    """20 of "v1.entry_prob.t20" and "v1.keep_sequential.t20.seed0"."""
+    return next(int(part[1:]) for part in name.split(".") if part[:1] == "t" and part[1:].isdigit())
+
+
+def seed_in(name: str, word: str) -> int:
+    """0 of "v1.keep_sequential.t20.seed0"."""
+    return int(name.rsplit(word, 1)[1])

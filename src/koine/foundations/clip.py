@@ -99,7 +99,7 @@ class Clip:
         """Pictures of any size (resized bicubically to the model's square) -> unit vectors float32 [b, width]."""
         from PIL.Image import Resampling
 
-        side = self.model.config.vision_config.image_size
+        side = int(self.model.config.vision_config.image_size)  # type: ignore[union-attr,arg-type]
         resized = [np.asarray(image.to_pil().resize((side, side), Resampling.BICUBIC)) for image in images]
         return self.embed_pixels(np.stack(resized))
 

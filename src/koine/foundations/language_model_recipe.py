@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,16 @@ import torch
 from torch import Tensor
 
 from koine.data.world_text import documents
-from koine.foundations.language_model import NANO_WEIGHTS, nano_config
+from koine.foundations.language_model import NANO_WEIGHTS, load_language_model, nano_config
 from koine.foundations.tokenizer import FILE, load_tokenizer, train_tokenizer
 from koine.training import Recipe, Stage, TrainingData
 from koine.training.data import Batch
 from koine.world.cache import RenderedScenes, default_folder, rendered_scenes
 from koine.world.questions import region_questions
+from koine.world.scene import Split
 
 TOKENIZER_SCENES = 8_000
-_ROW = 256
+_ROW = 128
 
 
 @cache
@@ -68,7 +68,7 @@ class LanguageModelRecipe(Recipe):
     seed: int = 0
 
     name = "language-model"
-    stages = (Stage("pretrain", steps=1600, batch_size=64, learning_rate=3e-3, weight_decay=0.05, betas=(0.9, 0.95)),)
+    stages = (Stage("pretrain", steps=1200, batch_size=48, learning_rate=3e-3, weight_decay=0.05, betas=(0.9, 0.95)),)
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -86,11 +86,20 @@ class LanguageModelRecipe(Recipe):
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         return {"loss": model(input_ids=batch["input_ids"], labels=batch["input_ids"]).loss}
 
+    def figures(self, folder: Path) -> dict[str, object]:
+        """Perplexity per token on documents about 1,000 test scenes."""
+        model, _ = load_language_model(folder)
+        with torch.inference_mode():
+            return {"perplexity": self._perplexity(model, "test"), "documents": "1,000 about test scenes"}
+
     def evaluate(self, model: Any, stage: Stage) -> dict[str, float]:
-        texts = list(islice(documents(rendered_scenes("validation", 1000), seed=self.seed + 1), 1000))
+        return {"perplexity": self._perplexity(model, "validation")}
+
+    def _perplexity(self, model: Any, split: Split) -> float:
+        texts = list(documents(rendered_scenes(split, 1000), seed=self.seed + 1))
         rows = PackedText(texts, self.tokenizer).rows[:256].long()
         losses = [model(input_ids=part, labels=part).loss for part in rows.split(64)]
-        return {"perplexity": float(torch.stack(losses).mean().exp())}
+        return float(torch.stack(losses).mean().exp())
 
     def save(self, model: Any, folder: Path) -> None:
         model.save_pretrained(folder)

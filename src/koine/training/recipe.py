@@ -47,6 +47,10 @@ class Recipe(ABC):
         """Figures of the model in eval mode for the log, without gradients; none by default."""
         return {}
 
+    def figures(self, folder: Path) -> dict[str, object]:
+        """What the model saved in `folder` achieves on data it never saw, for the manifest of shipped weights."""
+        return {}
+
     def save(self, model: PreTrainedModel, folder: Path) -> None:
         """Writes the model to `folder` (which exists) so that `from_pretrained` loads it; processors go here too."""
         model.save_pretrained(folder)

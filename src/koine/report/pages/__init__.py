@@ -1,0 +1,1 @@
+"""Each system's page of the tour."""

@@ -1,0 +1,188 @@
+"""How Ferret is trained: the nano one on conversations about the world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from koine.data.world_probes import grounding_probes, referring_probes
+from koine.data.world_regions import REGION_KINDS, Mixture, conversations
+from koine.evaluation.world_regions import answers_by_task, grounding_accuracy
+from koine.foundations.clip import Clip
+from koine.foundations.clip import nano_config as clip_config
+from koine.foundations.language_model import NANO_WEIGHTS as LANGUAGE_MODEL
+from koine.foundations.language_model import load_language_model
+from koine.foundations.language_model import nano_config as language_config
+from koine.sentence import Example
+from koine.systems.ferret.batches import PackedExamples, normalize
+from koine.systems.ferret.config import FerretConfig
+from koine.systems.ferret.model import FerretForConditionalGeneration
+from koine.systems.ferret.processor import FerretProcessor
+from koine.systems.ferret.prompt import TOKENIZER_FILE, load_tokenizer
+from koine.systems.ferret.system import Ferret
+from koine.training import Recipe, Stage, TrainingData
+from koine.training.data import Batch
+from koine.world.cache import rendered_scenes
+
+
+@dataclass(frozen=True)
+class WorldData:
+    """Which conversations a nano Ferret learns from; equal fields give equal data.
+
+    Attributes:
+        scenes, nested_scenes: of the training split, any kind and with one thing inside or under another.
+        turns: in each conversation.
+        mixture: kinds of turns.
+        seed: of the conversations.
+    """
+
+    scenes: int = 40_000
+    nested_scenes: int = 6_000
+    turns: int = 6
+    mixture: Mixture = field(default_factory=Mixture)
+    seed: int = 0
+
+    def examples(self) -> list[Example]:
+        """One conversation a scene."""
+        parts = [
+            rendered_scenes("train", self.scenes),
+            *([rendered_scenes("train", self.nested_scenes, kind="nested")] if self.nested_scenes else []),
+        ]
+        return [
+            example
+            for part in parts
+            for example in conversations(iter(part), seed=self.seed, mixture=self.mixture, turns=self.turns)
+        ]
+
+
+class Conversations(TrainingData):
+    """Packed conversations; with features of a frozen tower they carry these instead of pixels."""
+
+    def __init__(self, packed: PackedExamples) -> None:
+        self.packed = packed
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
+        return self.packed.batch(indices, generator).tensors()
+
+
+@lru_cache(maxsize=2)
+def _examples(data: WorldData) -> list[Example]:
+    """Arms of an experiment share their data."""
+    return data.examples()
+
+
+@dataclass
+class NanoRecipe(Recipe):
+    """The nano Ferret, from the nano CLIP and the nano language model.
+
+    The paper freezes CLIP. A CLIP this small was trained on whole pictures only, so here its tower is trained along
+    (`train_tower`); with `train_tower=False` its features are computed once, as experiments on the sampler do.
+
+    Attributes:
+        data_set: the conversations.
+        train_tower: whether the vision tower learns too.
+        tower: folder of a Ferret whose vision tower is taken instead of the nano CLIP's.
+        options: fields of `FerretConfig` that differ from the nano's.
+        seed: of the weights that start from nothing.
+    """
+
+    data_set: WorldData = field(default_factory=WorldData)
+    train_tower: bool = True
+    tower: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+    name = "ferret-nano"
+    stages = (
+        Stage(
+            "tune", steps=6000, batch_size=32, learning_rate=1.5e-3, weight_decay=0.02, betas=(0.9, 0.98), warmup=0.02
+        ),
+    )
+
+    @cached_property
+    def processor(self) -> FerretProcessor:
+        tokenizer = load_tokenizer(LANGUAGE_MODEL)
+        return FerretProcessor(tokenizer, nano_config(len(tokenizer), **self.options))
+
+    def build_model(self) -> FerretForConditionalGeneration:
+        config = self.processor.config
+        # heads this small are faster without the fused attention, whose backward pass is slow on CPUs
+        config._attn_implementation = "eager"
+        torch.manual_seed(self.seed)
+        model = FerretForConditionalGeneration(config)
+        tower = Clip.load().model.vision_model if self.tower is None else _tower_of(self.tower)
+        model.vision_tower.load_state_dict(tower.state_dict(), strict=False)
+        model.vision_tower.requires_grad_(self.train_tower)
+        language, _ = load_language_model()
+        for name, weight in language.state_dict().items():
+            target = model.language_model.get_parameter(name)
+            with torch.no_grad():
+                target[: len(weight)] = weight  # the row of the region token keeps its own start
+        return model
+
+    def data(self, stage: Stage) -> TrainingData:
+        packed = self.processor.pack([self.processor.encode(example) for example in _examples(self.data_set)])
+        if not self.train_tower:
+            model = self.build_model().eval()
+            packed.vision_features = encode_all(model, packed.images)
+        return Conversations(packed)
+
+    def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": model(**batch).loss}
+
+    def evaluate(self, model: Any, stage: Stage) -> dict[str, float]:
+        """Quick figures on 200 validation scenes."""
+        scenes = rendered_scenes("validation", 200)
+        ferret = Ferret(model, self.processor)
+        probes = [example for kind in REGION_KINDS for example in referring_probes(scenes, kind, seed=0)]
+        found = answers_by_task(ferret.respond_batch([example.prompt for example in probes]), probes)
+        located = list(grounding_probes(scenes, seed=0))
+        replies = ferret.respond_batch([example.prompt for example in located])
+        return {task: share.estimate for task, share in found.items()} | {
+            "grounding": grounding_accuracy(replies, located).estimate
+        }
+
+    def figures(self, folder: Path) -> dict[str, object]:
+        """Every share on 1,000 test scenes, 1,000 nested ones and 1,000 of held-out pairs, with its interval."""
+        from koine.systems.ferret.claims import intervals
+
+        found = intervals(Ferret.load(str(folder)), scenes=1000)
+        return {name: [share.estimate, share.low, share.high, share.samples] for name, share in found.items()}
+
+    def save(self, model: Any, folder: Path) -> None:
+        model.save_pretrained(folder)
+        (folder / TOKENIZER_FILE).write_bytes((LANGUAGE_MODEL / TOKENIZER_FILE).read_bytes())
+
+
+def nano_config(tokens: int, **options: Any) -> FerretConfig:
+    """The nano Ferret between the nano CLIP and the nano language model.
+
+    The tower leaves out CLIP's last layer: it serves CLIP's own vector only, and Ferret reads the layer before it
+    (paper, section 3.1).
+    """
+    vision: Any = clip_config().vision_config
+    vision.num_hidden_layers -= 1
+    settings = {"vision_config": vision, "feature_layer": -1, "text_config": language_config(tokens)}
+    return FerretConfig.nano(tokens, **{**settings, **options})
+
+
+@torch.inference_mode()
+def encode_all(model: FerretForConditionalGeneration, images: Tensor) -> Tensor:
+    """Features float32 [n, patches, width] of pictures uint8 [n, size, size, 3]."""
+    return torch.cat([model.encode_images(normalize(part)) for part in images.split(256)]).clone()
+
+
+def _tower_of(folder: str) -> torch.nn.Module:
+    return FerretForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).vision_tower
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"nano": NanoRecipe}

@@ -49,4 +49,5 @@ claims: $(INSTALLED)
 	$(BIN)/koine claims
 
 bench: $(INSTALLED)
-	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python $$script || exit 1; done
+	$(BIN)/koine world bench
+	@for script in $(wildcard benchmarks/ferret_*.py); do echo "$$script"; $(BIN)/python $$script || exit 1; done

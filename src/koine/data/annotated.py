@@ -115,6 +115,15 @@ def decode_mask(segmentation: object, width: int, height: int, where: str) -> ND
         ) from error
 
 
+def encode_mask(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """A mask [height, width] bool as COCO's compressed run lengths: plain data, a hundredth of nested lists' size."""
+    import numpy as np
+    from pycocotools import mask as coco_mask
+
+    runs = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": [int(size) for size in runs["size"]], "counts": runs["counts"].decode("ascii")}
+
+
 def check_size(image: Image, width: int, height: int, where: str) -> None:
     """Raises `InputError` if the picture isn't of the size that its annotations were made for."""
     if image.size != (width, height):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from koine.data.annotated import decode_mask
+from koine.data.annotated import decode_mask, encode_mask
 from koine.data.records import Record, read_object
 from koine.data.strokes import draw_stroke
 from koine.errors import InputError
@@ -121,7 +121,7 @@ def _line(
         "bbox": [left, top, box_width, box_height],
         "bbox_norm": [min(max(edge, 0.0), 1.0) for edge in edges],
         "free_shape_bbox_raw": _tight_box(stroke),
-        "free_shape_segment_mask": run_lengths(stroke),
+        "free_shape_segment_mask": encode_mask(stroke),
         "name": true_class.field("name", str),
         "synonyms": true_class.field("synonyms", list),
         "neg_class": wrong_class.field("name", str),
@@ -133,14 +133,6 @@ def image_name(image: Record) -> str:
     if "file_name" in image.values:
         return image.field("file_name", str)
     return "/".join(image.field("coco_url", str).split("/")[-2:])
-
-
-def run_lengths(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """A mask [height, width] bool as COCO's compressed run lengths: a hundredth of the size of nested lists."""
-    from pycocotools import mask as coco_mask
-
-    runs = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {"size": [int(size) for size in runs["size"]], "counts": runs["counts"].decode("ascii")}
 
 
 def _tight_box(mask: NDArray[np.bool_]) -> list[int]:

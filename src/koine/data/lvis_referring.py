@@ -18,7 +18,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from koine.data.annotated import AnnotatedExample, Box, box_within, check_size, decode_mask, fraction_region
+from koine.data.annotated import (
+    AnnotatedExample,
+    Box,
+    box_within,
+    check_size,
+    decode_mask,
+    encode_mask,
+    fraction_region,
+)
 from koine.data.folders import ImageFolder, find_file
 from koine.data.records import Record, json_lines
 from koine.errors import InputError
@@ -38,7 +46,7 @@ class ReferredObject:
 
     Attributes:
         box: (left, top, right, bottom) as fractions 0..1 of the picture's sides.
-        stroke: the stroke as it stands in the file, not yet decoded; None where the file has none.
+        stroke: the stroke as COCO's run lengths; None where the file has none.
         where: file and line, for errors.
     """
 
@@ -61,22 +69,12 @@ class ReferredObject:
         Raises:
             InputError: the file has no stroke for this object, or one of another size.
         """
-        import numpy as np
-
         if self.stroke is None or self.stroke_box is None:
             raise InputError(
                 f"{self.where}: field 'free_shape_segment_mask' or 'free_shape_bbox_raw' is missing: "
                 "build the file with koine.data.lvis_builder, or ask for points or boxes"
             )
-        if not isinstance(self.stroke, list):
-            return decode_mask(self.stroke, self.width, self.height, self.where)
-        columns = np.asarray(self.stroke)
-        if columns.shape != (self.width, self.height):
-            raise InputError(
-                f"{self.where}: free_shape_segment_mask has shape {list(columns.shape)}: "
-                f"give [{self.width}][{self.height}], x first"
-            )
-        return columns.T != 0
+        return decode_mask(self.stroke, self.width, self.height, self.where)
 
 
 def read(path: str | os.PathLike[str]) -> Iterator[ReferredObject]:
@@ -153,6 +151,23 @@ def _object(record: Record) -> ReferredObject:
         name=record.field("name", str),
         synonyms=tuple(record.field("synonyms", list)),
         wrong_name=record.field("neg_class", str),
-        stroke=record.values.get("free_shape_segment_mask"),
+        stroke=_stroke(record),
         where=record.where,
     )
+
+
+def _stroke(record: Record) -> Any:
+    """The stroke as run lengths, which are small enough to be kept while thousands of objects are evaluated."""
+    import numpy as np
+
+    stroke = record.values.get("free_shape_segment_mask")
+    if not isinstance(stroke, list):
+        return stroke
+    columns = np.asarray(stroke)
+    width, height = record.field("width", int), record.field("height", int)
+    if columns.shape != (width, height):
+        raise InputError(
+            f"{record.where}: free_shape_segment_mask has shape {list(columns.shape)}: "
+            f"give [{width}][{height}], x first"
+        )
+    return encode_mask(columns.T != 0)

@@ -113,6 +113,7 @@ def _ferret_bench() -> Benchmark:
         data_set="ferret-bench",
         metrics=ferret_bench.score,
         choices={"category": ("all", *FOLDERS)},
+        required=("judge",),
     )
 
 

@@ -100,11 +100,18 @@ class Answer:
         return tuple(self._phrases())
 
     def written(self, write: Callable[[Box], str]) -> str:
-        """The answer as one string, boxes written by `write`; a box written as "" takes the space before it along."""
+        """The answer as one string, boxes written by `write` and set off from the word before them by a space.
+
+        A box written as "" takes that space along.
+        """
         text = ""
         for part in self.parts:
-            written = part if isinstance(part, str) else write(part)
-            text = text.removesuffix(" ") if not written else text + written
+            if isinstance(part, str):
+                text += part
+            elif written := write(part):
+                text += f"{' ' if text[-1:].isalnum() else ''}{written}"
+            else:
+                text = text.removesuffix(" ")
         return text
 
     def _phrases(self) -> Iterator[GroundedPhrase]:

@@ -32,6 +32,7 @@ class Benchmark:
         choices: the options of the data set that select a part of the benchmark, each with its values, the default
             first.
         fixed: options of the data set that the benchmark decides.
+        required: options of the protocol without which it can't score.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Benchmark:
     metrics: Callable[..., dict[str, float]]
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
 
     def examples(
         self, path: str | os.PathLike[str], *, images: str | os.PathLike[str] | None = None, **chosen: str
@@ -71,17 +73,27 @@ class Benchmark:
         """The metrics of replies to the examples, pair by pair.
 
         Args:
+            replies: a string is read as Ferret writes: where the annotation knows its picture's size, boxes in
+                brackets are decoded (`Answer.of_written`).
             options: of the protocol, such as `judge` for ferret-bench.
         Raises:
-            InputError: another number of replies than examples, or none.
+            InputError: another number of replies than examples, or none; a required option is missing.
         """
-        answers = [answer_of(reply) for reply in replies]
+        self.check_options(options)
+        answers = list(replies)
         annotations = [example.annotation for example in examples]
         if len(answers) != len(annotations) or not answers:
             raise InputError(
                 f"{self.name}: {len(answers)} replies to {len(annotations)} examples: give one reply for each example"
             )
-        return self.metrics(answers, annotations, **options)
+        read = [_answer(reply, annotation) for reply, annotation in zip(answers, annotations, strict=True)]
+        return self.metrics(read, annotations, **options)
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raises `InputError` if an option is missing that the protocol can't score without."""
+        for option in self.required:
+            if options.get(option) is None:
+                raise InputError(f"the benchmark {self.name} needs {option}=...: see the docstring of its module")
 
 
 @dataclass(frozen=True)
@@ -119,8 +131,9 @@ def evaluate(
         progress: called after each with its number from 1, the example (with its picture) and the answer.
         options: of the protocol, see `Benchmark.score`.
     Raises:
-        InputError: there are no examples, and what the data set raises.
+        InputError: there are no examples, a required option is missing, and what the data set raises.
     """
+    benchmark.check_options(options)  # before hours of answering, not after
     answers: list[Answer] = []
     asked: list[AnnotatedExample] = []
     for example in islice(examples, limit):
@@ -130,3 +143,10 @@ def evaluate(
             progress(len(answers), example, answers[-1])
     metrics = benchmark.score(answers, asked, **options)
     return Evaluation(benchmark.name, metrics, tuple(answers), tuple(asked))
+
+
+def _answer(reply: Reply | Answer | str, annotation: Any) -> Answer:
+    size = getattr(annotation, "width", None), getattr(annotation, "height", None)
+    if isinstance(reply, str) and None not in size:
+        return Answer.of_written(reply, annotation.width, annotation.height)
+    return answer_of(reply)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from koine.data import grit
-from koine.data.lvis_builder import run_lengths
+from koine.data.annotated import encode_mask
 from koine.errors import InputError
 
 from .conftest import Write
@@ -58,7 +58,7 @@ def test_placeholders_become_regions_in_their_order(folder: Path, json_file: Wri
 
 
 def test_a_box_with_a_mask_is_their_common_part(folder: Path, json_file: Write) -> None:
-    runs = run_lengths(MASK)
+    runs = encode_mask(MASK)
     example = read_one(folder, json_file, grit.RegionOptions(form="box"), masks=[[runs, runs], [runs], [], []])
     second, first = example.history[0][0].regions
     expected = MASK.copy()

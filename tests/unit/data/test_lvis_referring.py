@@ -64,7 +64,10 @@ def test_the_three_forms_of_a_region(tmp_path: Path, picture: Write, lines_file:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"width": 48, "height": 64}, r"line 1: the picture .* is 64x48 but annotated as 48x64"),
+        (
+            {"width": 48, "height": 64, "free_shape_segment_mask": None},
+            r"line 1: the picture .* is 64x48 but annotated as 48x64",
+        ),
         ({"free_shape_segment_mask": [[0, 1]]}, r"line 1: free_shape_segment_mask has shape \[1, 2\]"),
         ({"free_shape_segment_mask": None}, r"line 1: field 'free_shape_segment_mask' .* is missing"),
         ({"bbox_norm": [0, 1]}, r"line 1: field 'bbox_norm' is \[0, 1\]: give a list of 4 numbers"),

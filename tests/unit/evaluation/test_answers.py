@@ -61,3 +61,5 @@ def test_boxes_are_written_back() -> None:
     answer = Answer(("a ", (1, 2, 3, 4), " b ", (5, 6, 7, 8), "."), (10, 10))
     assert answer.written(lambda box: f"<{box[0]:.0f}>") == "a <1> b <5>."
     assert answer.written(lambda box: "") == "a b."
+    close = Answer(("a", (1, 2, 3, 4), " b (", (5, 6, 7, 8), ")"), (10, 10))
+    assert close.written(lambda box: f"<{box[0]:.0f}>") == "a <1> b (<5>)"

@@ -63,6 +63,20 @@ def test_the_target_itself_is_right_on_every_example(folder: Path) -> None:
     assert benchmark.score([Reply(example.target) for example in examples], examples)["refcoco.top1"] == 1.0
 
 
+def test_written_answers_are_decoded(folder: Path) -> None:
+    benchmark = load_benchmark("refcoco")
+    texts = ["thing 0 [0, 104, 156, 312].", "thing 1 [0, 104, 156, 312].", "thing 2, somewhere"]
+    assert benchmark.score(texts, benchmark.examples(folder))["refcoco.top1"] == pytest.approx(1 / 3)
+
+
+def test_a_missing_judge_is_noticed_before_any_question() -> None:
+    def respond(prompt: Sentence) -> Reply:
+        raise AssertionError("no question should be asked")
+
+    with pytest.raises(InputError, match="the benchmark ferret-bench needs judge="):
+        evaluate(load_benchmark("ferret-bench"), respond, iter([]))
+
+
 def test_a_limit_and_a_choice(folder: Path) -> None:
     benchmark = load_benchmark("pope")
     result = evaluate(benchmark, lambda prompt: Reply("Yes."), benchmark.examples(folder), limit=1)

@@ -272,13 +272,14 @@ class FerretForConditionalGeneration(PreTrainedModel, GenerationMixin):
         loss = total / supervised.sum().clamp(min=1)
         if self.training:
             # With several processes each must hold a gradient for every trained weight, also where its share of the
-            # batch has no image or no region.
+            # batch has no image or no region, and for what of the tower lies above the features.
             loss = loss + 0.0 * sum(weight.sum() for weight in self._multimodal_weights())
         return loss
 
     def _multimodal_weights(self) -> list[Tensor]:
-        modules = (self.projector, self.region_sampler)
-        return [weight for module in modules if module is not None for weight in module.parameters()]
+        modules = (self.vision_tower, self.projector, self.region_sampler)
+        weights = (weight for module in modules if module is not None for weight in module.parameters())
+        return [weight for weight in weights if weight.requires_grad]
 
 
 _PROMPT_TENSORS = (

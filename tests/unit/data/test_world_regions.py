@@ -1,0 +1,140 @@
+"""Conversations about regions of the world: what they say is true, and nothing held out slips in."""
+
+import re
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from koine.data.world_probes import existence_probes, fits, grounding_probes, referring_probes, shared_box_probes
+from koine.data.world_regions import Mixture, conversation, conversations, region_of
+from koine.sentence import Image, Region
+from koine.world.facts import members, observe
+from koine.world.render import render
+from koine.world.scene import sample_scene
+from koine.world.things import HELD_OUT
+
+
+@pytest.fixture(scope="module")
+def views():
+    scenes = [sample_scene(seed, split="test") for seed in range(40)]
+    return [(scene, render(scene)) for scene in scenes]
+
+
+@pytest.fixture(scope="module")
+def nested_views():
+    scenes = [sample_scene(seed, split="test", kind="nested") for seed in range(20)]
+    return [(scene, render(scene)) for scene in scenes]
+
+
+def only(kind):
+    return Mixture(**{**dict.fromkeys(asdict(Mixture()), 0.0), kind: 1.0})
+
+
+def exchanges(example):
+    return [*example.history, (example.prompt, example.target)]
+
+
+def test_the_same_seed_gives_the_same_conversations(views):
+    first, second = list(conversations(iter(views), seed=3)), list(conversations(iter(views), seed=3))
+    assert first == second
+    assert list(conversations(iter(views), seed=4)) != first
+
+
+def test_the_first_prompt_alone_shows_the_picture(views):
+    for example in conversations(iter(views), seed=0):
+        shown = [any(isinstance(part, Image) for part in prompt) for prompt, _ in exchanges(example)]
+        assert shown == [True] + [False] * (len(shown) - 1)
+
+
+def test_every_kind_of_turn_is_drawn_and_turned_off_by_its_weight(views):
+    for kind in asdict(Mixture()):
+        rng = np.random.default_rng(0)
+        turns = [
+            turn
+            for scene, view in views[:12]
+            if (example := conversation(scene, view, rng, mixture=only(kind), turns=3))
+            for turn in exchanges(example)
+        ]
+        assert turns
+        asks_region = [bool(prompt.regions) for prompt, _ in turns]
+        if kind in ("refer", "purpose"):
+            assert all(asks_region)
+        elif kind in ("describe", "ask"):
+            assert not any(asks_region)
+
+
+def test_boxes_in_answers_are_boxes_of_things_that_their_phrases_name(views):
+    rng = np.random.default_rng(1)
+    checked = 0
+    for scene, view in views:
+        example = conversation(scene, view, rng, mixture=only("describe"), turns=1)
+        if example is None:
+            continue
+        said = ""
+        for part in example.target:
+            if isinstance(part, str):
+                said = part
+            else:
+                assert fits(said, part.bounds, scene, view)
+                checked += 1
+    assert checked > 40
+
+
+def test_regions_lie_on_the_thing_they_refer_to(nested_views):
+    rng = np.random.default_rng(2)
+    for scene, view in nested_views:
+        for index in members(observe(scene, view).seen):
+            image, mask = Image(view.image), view.mask(index)
+            facts = observe(scene, view)
+            point = region_of(facts, view, image, index, "point", rng)
+            assert mask[point.to_mask()].all()
+            scribble = region_of(facts, view, image, index, "mask", rng, shared_box=True)
+            assert mask[scribble.mask].all()
+            box = region_of(facts, view, image, index, "box", rng)
+            assert box.bounds == tuple(map(float, view.boxes[index]))
+
+
+def test_two_things_in_one_box_are_told_apart_by_the_scribble_alone(nested_views):
+    probes = list(shared_box_probes(nested_views, seed=0))
+    assert len(probes) > 20
+    for first, second in zip(probes[::2], probes[1::2], strict=True):
+        (one,), (other,) = first.prompt.regions, second.prompt.regions
+        assert one.bounds == other.bounds and not (one.mask & other.mask).any()
+        assert first.prompt.text == second.prompt.text and first.target != second.target
+
+
+def test_probes_of_held_out_scenes_ask_about_held_out_pairs():
+    scenes = [sample_scene(seed, split="heldout") for seed in range(20)]
+    pairs = [(scene, render(scene)) for scene in scenes]
+    descriptions = [e.target.text for e in referring_probes(pairs, "box", seed=0) if e.task == "box/description"]
+    assert len(descriptions) >= 15
+    for text in descriptions:
+        assert any(colour in text and text.endswith(shape) for colour, shape in HELD_OUT)
+
+
+def test_training_text_never_names_a_held_out_pair():
+    scenes = [sample_scene(seed) for seed in range(150)]
+    pattern = re.compile("|".join(rf"\b{colour} (\w+ )?{shape}" for colour, shape in HELD_OUT))
+    for example in conversations(((scene, render(scene)) for scene in scenes), seed=0):
+        for prompt, target in exchanges(example):
+            assert not pattern.search(prompt.text) and not pattern.search(target.text)
+
+
+def test_grounding_probes_name_one_thing_and_give_its_box(views):
+    probes = list(grounding_probes(views, seed=0))
+    assert len(probes) > 30
+    for probe in probes:
+        (box,) = probe.target.regions
+        assert box.kind == "box" and isinstance(box, Region)
+
+
+def test_existence_probes_are_balanced_and_true(views):
+    probes = list(existence_probes(views, seed=0))
+    assert [probe.target.text for probe in probes] == ["yes", "no"] * (len(probes) // 2)
+    by_id = {f"{scene.split}/{scene.seed}": scene for scene, _ in views}
+    for probe in probes:
+        scene = by_id[probe.id]
+        colour, shape = re.search(r"an? (\w+) (\w+)", probe.prompt.text).groups()
+        there = any((thing.colour, thing.shape) == (colour, shape) for thing in scene.things)
+        assert there == (probe.target.text == "yes")

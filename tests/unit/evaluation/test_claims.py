@@ -1,0 +1,70 @@
+"""Claims: paired comparison over seeds, a study that resumes, findings on paper."""
+
+import json
+
+import pytest
+
+from koine.errors import InputError
+from koine.evaluation.claims import Claim, Measurements, judge, write_findings
+
+
+def claim(**changes):
+    fields = {
+        "statement": "A beats B",
+        "source": "table 1",
+        "published": "90 against 80",
+        "ours": "a",
+        "baseline": "b",
+        "metrics": ("share", "other"),
+    }
+    return Claim(**{**fields, **changes})
+
+
+def arms(ours, baseline):
+    values = {"a": ours, "b": baseline}
+    return lambda arm, seed: {"share": values[arm][seed], "other": 0.5}
+
+
+def test_a_clear_difference_holds_and_its_contrary_does_not():
+    assert judge("c", claim(), range(3), arms([0.9, 0.91, 0.9], [0.8, 0.8, 0.81])).verdict == "holds"
+    assert judge("c", claim(), range(3), arms([0.8, 0.8, 0.81], [0.9, 0.91, 0.9])).verdict == "does not hold"
+    assert judge("c", claim(), range(3), arms([0.9, 0.7, 0.8], [0.8, 0.8, 0.8])).verdict == "undecided"
+
+
+def test_lower_can_be_better():
+    finding = judge("c", claim(lower_is_better=True), range(3), arms([0.1, 0.1, 0.11], [0.3, 0.3, 0.31]))
+    assert finding.verdict == "holds" and finding.effects[0].better_by.estimate == pytest.approx(0.2)
+
+
+def test_one_seed_gives_no_interval():
+    with pytest.raises(InputError, match="at least 2"):
+        judge("c", claim(), range(1), arms([0.9], [0.8]))
+
+
+def test_a_study_goes_on_where_it_was_and_starts_anew_with_other_settings(tmp_path):
+    asked = []
+
+    def measure(arm, seed):
+        asked.append((arm, seed))
+        return {"share": 0.5}
+
+    path = tmp_path / "found.json"
+    first = Measurements(path, {"steps": 10})
+    assert first.get("a", 0, measure) == first.get("a", 0, measure) == {"share": 0.5}
+    assert Measurements(path, {"steps": 10}).get("a", 0, measure) == {"share": 0.5}
+    assert asked == [("a", 0)]
+    Measurements(path, {"steps": 20}).get("a", 0, measure)
+    assert asked == [("a", 0), ("a", 0)]
+
+
+def test_findings_are_written_for_people_and_for_machines(tmp_path):
+    finding = judge("c", claim(), range(3), arms([0.9, 0.91, 0.9], [0.8, 0.8, 0.81]))
+    write_findings("toy", [finding], tmp_path, setting="Three seeds.")
+    stored = json.loads((tmp_path / "toy.json").read_text())
+    assert stored["findings"][0]["verdict"] == "holds" and stored["findings"][0]["effects"][0]["ours"] == [
+        0.9,
+        0.91,
+        0.9,
+    ]
+    page = (tmp_path / "toy.md").read_text()
+    assert "## A beats B: holds" in page and "| share | 0.900 / 0.910 / 0.900 | 0.800 / 0.800 / 0.810 |" in page

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from koine.errors import InputError
-from koine.world.facts import ATTRIBUTE_OF, ATTRIBUTES, CONTACTS, DIRECTIONS, Facts, members, observe, value
+from koine.world.facts import ATTRIBUTE_OF, ATTRIBUTES, CONTACTS, DIRECTIONS, VALUES, Facts, members, observe, value
 from koine.world.language import phrase, pick
 from koine.world.render import Observation
 from koine.world.scene import Scene
@@ -25,6 +25,7 @@ SUPERLATIVES = {
 }
 """Superlatives, and the relation to the winner in which all the others must stand (sizes are compared otherwise)."""
 _AFTER_NOUN = {"nearest": "nearest to the camera", "farthest": "farthest from the camera"}
+_WORDS_OF = {attribute: frozenset(words) for attribute, words in VALUES.items()}
 _SUBSETS = tuple(subset for size in range(1, 5) for subset in combinations(range(4), size))
 
 
@@ -59,7 +60,7 @@ class Description:
 
     def says(self, attribute: str) -> bool:
         """Whether the description gives away an attribute of the thing it describes."""
-        if any(ATTRIBUTE_OF[word] == attribute for word in self.words):
+        if not _WORDS_OF[attribute].isdisjoint(self.words):
             return True
         if attribute == "size":
             return self.superlative in ("largest", "smallest")
@@ -143,13 +144,16 @@ def choose(facts: Facts, rng: np.random.Generator, index: int, without: str | No
 
     Returns None if there is none.
     """
-    possible = [
-        description for description in describe(facts)[index] if without is None or not description.says(without)
-    ]
-    if not possible:
+    described = describe(facts)[index]
+    if not described:
         return None
-    plain = [description for description in possible if not description.anchor and not description.superlative]
-    return pick(rng, plain) if plain and rng.random() < 0.6 else pick(rng, possible)
+    plain = [description for description in described if not description.anchor and not description.superlative]
+    for _ in range(4):  # nearly always enough, and cheaper than asking each description what it gives away
+        drawn = pick(rng, plain) if plain and rng.random() < 0.6 else pick(rng, described)
+        if without is None or not drawn.says(without):
+            return drawn
+    possible = [description for description in described if not description.says(str(without))]
+    return pick(rng, possible) if possible else None
 
 
 @lru_cache(maxsize=4)

@@ -26,8 +26,12 @@ from koine.curation.balancing import (
     text_probabilities,
     threshold_for,
 )
+from koine.curation.common_crawl import read_html, read_wat, uid_of, without_repetitions
 from koine.curation.matching import Matcher, Matches
+from koine.curation.metadata import build_second
+from koine.curation.ngrams import count_ngrams, pointwise_mutual_information, tokens
 from koine.curation.spacing import Rule, key, spaced
+from koine.curation.spilled_counts import SpilledCounts
 
 SHIPPED = Path(__file__).parents[1] / "golden"
 
@@ -183,3 +187,77 @@ def threshold_in(name: str) -> int:
 def seed_in(name: str, word: str) -> int:
     """0 of "v1.keep_sequential.t20.seed0"."""
     return int(name.rsplit(word, 1)[1])
+
+
+def as_records(links: Any) -> list[dict[str, Any]]:
+    return [{"uuid": link.uid, "url": link.url, "texts": [list(text) for text in link.texts]} for link in links]
+
+
+def wat_lines() -> list[bytes]:
+    parsing = golden_json("parsing.json.gz")
+    content = parsing["wat_text"].encode() + bytes.fromhex(parsing["wat_trailing_bad_bytes_hex"])
+    return content.splitlines(keepends=True)
+
+
+def test_wat_of_the_first_release() -> None:
+    parsing = golden_json("parsing.json.gz")
+    assert as_records(read_wat(wat_lines())) == parsing["v1_nodedup"]
+    assert as_records(without_repetitions(read_wat(wat_lines()))) == parsing["v1_dedup"]
+
+
+def test_wat_of_the_second_release() -> None:
+    expected = golden_json("parsing.json.gz")["v2"]
+    found = as_records(read_wat(wat_lines(), Rule.V2))
+    # The original adds the language, which the set gives as "xx".
+    assert [{**record, "texts": [[*text, "xx"] for text in record["texts"]]} for record in found] == expected
+
+
+def test_matching_of_wat_records() -> None:
+    case = golden_json("parsing.json.gz")["v1_process_data"]
+    matcher = Matcher.build(case["entries"])
+    found = []
+    for record in as_records(without_repetitions(read_wat(wat_lines()))):
+        matches = matcher.match([text for _, text in record["texts"]])
+        texts = [[*text, matches.of(place).tolist()] for place, text in enumerate(record["texts"])]
+        if texts := [text for text in texts if text[2]]:
+            found.append({**record, "texts": texts})
+    assert found == case["out"]
+
+
+def test_uids() -> None:
+    for url, first, second in golden_json("parsing.json.gz")["uuid"]:
+        assert (uid_of(url), uid_of(url, Rule.V2)) == (first, second)
+
+
+def test_html() -> None:
+    case = golden_json("parsing.json.gz")["warc_html"]
+    assert case["lid"] == "en iff ascii"
+    assert as_records(without_repetitions(read_html(case["html"], case["target"], accept=str.isascii))) == case["out"]
+
+
+@pytest.mark.parametrize("language", golden_json("parsing.json.gz")["v2_build_metadata"]["langs"])
+def test_lists_of_the_second_release(language: str) -> None:
+    cases = golden_json("parsing.json.gz")["v2_build_metadata"]
+    case = cases["langs"][language]
+    lemmas = cases["wordnet"].get({"fr": "fra", "zh": "cmn"}.get(language, ""), [])
+    bigrams = [(pair, pmi) for pair, pmi in case["pmi"]]
+    built = build_second(language, lemmas=lemmas, unigrams=case["unigram"], bigrams=bigrams, titles=case["titles"])
+    assert list(zip(built.entries, built.sources, strict=True)) == list(case["out"].items())
+
+
+def test_words_and_pairs(tmp_path: Path) -> None:
+    for case in golden_json("parsing.json.gz")["ngram"]:
+        assert tokens(case["text"]) == case["tokens"]
+        with SpilledCounts(tmp_path) as unigrams, SpilledCounts(tmp_path) as bigrams:
+            count_ngrams([case["text"]], unigrams, bigrams)
+            assert dict(unigrams.items()) == case["unigram"]
+            assert dict(bigrams.items()) == case["bigram"]
+
+
+def test_pointwise_mutual_information() -> None:
+    case = golden_json("parsing.json.gz")["v1_pmi"]
+    found = dict(pointwise_mutual_information(case["unigram"], case["bigram"]))
+    expected = {f"{first} {second}": score for first, second, score in case["scored"]}
+    assert found.keys() == expected.keys()
+    for pair, score in expected.items():
+        assert found[pair] == pytest.approx(score, rel=1e-12, abs=1e-12)

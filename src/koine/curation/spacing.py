@@ -16,7 +16,7 @@ PUNCTUATION = ",.;:?!`"
 WHITESPACE = " \t\n\r"
 """The characters that are a space after spacing. No-break and ideographic space, VT and FF are ordinary characters."""
 
-_BLOCKS_WITHOUT_SPACES = (
+BLOCKS_WITHOUT_SPACES = (
     (0x4E00, 0x9FFF),  # CJK unified ideographs and their extensions A-F
     (0x3400, 0x4DBF),
     (0x20000, 0x2A6DF),
@@ -67,7 +67,7 @@ def is_written_without_spaces(character: str) -> bool:
     if character in ASCII_PUNCTUATION or character in WIDE_PUNCTUATION:
         return True
     code = ord(character)
-    return any(first <= code <= last for first, last in _BLOCKS_WITHOUT_SPACES)
+    return any(first <= code <= last for first, last in BLOCKS_WITHOUT_SPACES)
 
 
 def key(entry: str, rule: Rule) -> str:

@@ -7,7 +7,8 @@ keeps them on disk so that a stopped study goes on where it was, and writes the 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -84,15 +85,46 @@ class Measurements:
             if stored["settings"] == self.settings:
                 self._found = stored["measurements"]
 
-    def get(self, arm: str, seed: int, measure: Measure) -> Measurement:
-        """The stored measurement, or a new one."""
-        key = f"{arm}/{seed}"
-        if key not in self._found:
-            self._found[key] = {name: float(value) for name, value in measure(arm, seed).items()}
-            content = {"settings": self.settings, "measurements": self._found}
-            with write_atomically(self.path) as temporary:
-                temporary.write_text(json.dumps(content, indent=1) + "\n")
-        return self._found[key]
+    def get(self, arm: str, seed: int) -> Measurement:
+        """A measurement that `collect` has seen to."""
+        return self._found[_key(arm, seed)]
+
+    def collect(self, wanted: Iterable[tuple[str, int]], measure: Measure, *, jobs: int = 1) -> None:
+        """Measures each wanted (arm, seed) that isn't stored yet.
+
+        Args:
+            measure: with several jobs a function of a module, since other processes call it.
+            jobs: processes that work side by side, each with its share of the cores.
+        """
+        missing = [pair for pair in dict.fromkeys(wanted) if _key(*pair) not in self._found]
+        if jobs == 1 or len(missing) < 2:
+            for arm, seed in missing:
+                self._keep(arm, seed, measure(arm, seed))
+            return
+        from concurrent.futures import ProcessPoolExecutor, as_completed
+        from multiprocessing import get_context
+
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+        with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_limit_threads, initargs=(threads,)) as pool:
+            running = {pool.submit(measure, arm, seed): (arm, seed) for arm, seed in missing}
+            for done in as_completed(running):
+                self._keep(*running[done], done.result())
+
+    def _keep(self, arm: str, seed: int, measurement: Measurement) -> None:
+        self._found[_key(arm, seed)] = {name: float(value) for name, value in measurement.items()}
+        content = {"settings": self.settings, "measurements": self._found}
+        with write_atomically(self.path) as temporary:
+            temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def _key(arm: str, seed: int) -> str:
+    return f"{arm}/{seed}"
+
+
+def _limit_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
 
 
 def judge(name: str, claim: Claim, seeds: Sequence[int], measure: Measure) -> Finding:

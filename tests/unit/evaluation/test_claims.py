@@ -1,6 +1,7 @@
 """Claims: paired comparison over seeds, a study that resumes, findings on paper."""
 
 import json
+import os
 
 import pytest
 
@@ -50,11 +51,24 @@ def test_a_study_goes_on_where_it_was_and_starts_anew_with_other_settings(tmp_pa
 
     path = tmp_path / "found.json"
     first = Measurements(path, {"steps": 10})
-    assert first.get("a", 0, measure) == first.get("a", 0, measure) == {"share": 0.5}
-    assert Measurements(path, {"steps": 10}).get("a", 0, measure) == {"share": 0.5}
-    assert asked == [("a", 0)]
-    Measurements(path, {"steps": 20}).get("a", 0, measure)
-    assert asked == [("a", 0), ("a", 0)]
+    first.collect([("a", 0), ("a", 0)], measure)
+    assert first.get("a", 0) == {"share": 0.5}
+    again = Measurements(path, {"steps": 10})
+    again.collect([("a", 0), ("b", 0)], measure)
+    assert again.get("a", 0) == {"share": 0.5} and asked == [("a", 0), ("b", 0)]
+    Measurements(path, {"steps": 20}).collect([("a", 0)], measure)
+    assert asked == [("a", 0), ("b", 0), ("a", 0)]
+
+
+def measure_elsewhere(arm, seed):
+    return {"share": len(arm) + seed, "process": os.getpid()}
+
+
+def test_several_processes_measure_what_one_would(tmp_path):
+    found = Measurements(tmp_path / "found.json", {})
+    found.collect([("a", 0), ("bb", 1), ("a", 2)], measure_elsewhere, jobs=2)
+    assert [found.get(*pair)["share"] for pair in (("a", 0), ("bb", 1), ("a", 2))] == [1, 3, 3]
+    assert os.getpid() not in {found.get(*pair)["process"] for pair in (("a", 0), ("bb", 1), ("a", 2))}
 
 
 def test_findings_are_written_for_people_and_for_machines(tmp_path):

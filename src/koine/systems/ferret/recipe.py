@@ -42,9 +42,9 @@ class WorldData:
         seed: of the conversations.
     """
 
-    scenes: int = 40_000
+    scenes: int = 30_000
     nested_scenes: int = 6_000
-    turns: int = 6
+    turns: int = 4
     mixture: Mixture = field(default_factory=Mixture)
     seed: int = 0
 
@@ -84,27 +84,22 @@ def _examples(data: WorldData) -> list[Example]:
 class NanoRecipe(Recipe):
     """The nano Ferret, from the nano CLIP and the nano language model.
 
-    The paper freezes CLIP. A CLIP this small was trained on whole pictures only, so here its tower is trained along
-    (`train_tower`); with `train_tower=False` its features are computed once, as experiments on the sampler do.
+    CLIP is frozen, as in the paper, and its features are computed once.
 
     Attributes:
         data_set: the conversations.
-        train_tower: whether the vision tower learns too.
-        tower: folder of a Ferret whose vision tower is taken instead of the nano CLIP's.
         options: fields of `FerretConfig` that differ from the nano's.
         seed: of the weights that start from nothing.
     """
 
     data_set: WorldData = field(default_factory=WorldData)
-    train_tower: bool = True
-    tower: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
 
     name = "ferret-nano"
     stages = (
         Stage(
-            "tune", steps=6000, batch_size=32, learning_rate=1.5e-3, weight_decay=0.02, betas=(0.9, 0.98), warmup=0.02
+            "tune", steps=3000, batch_size=32, learning_rate=1.5e-3, weight_decay=0.02, betas=(0.9, 0.98), warmup=0.02
         ),
     )
 
@@ -119,9 +114,9 @@ class NanoRecipe(Recipe):
         config._attn_implementation = "eager"
         torch.manual_seed(self.seed)
         model = FerretForConditionalGeneration(config)
-        tower = Clip.load().model.vision_model if self.tower is None else _tower_of(self.tower)
-        model.vision_tower.load_state_dict(tower.state_dict(), strict=False)
-        model.vision_tower.requires_grad_(self.train_tower)
+        # strict=False: CLIP has one layer more
+        model.vision_tower.load_state_dict(Clip.load().model.vision_model.state_dict(), strict=False)
+        model.vision_tower.requires_grad_(False)
         language, _ = load_language_model()
         for name, weight in language.state_dict().items():
             target = model.language_model.get_parameter(name)
@@ -131,9 +126,7 @@ class NanoRecipe(Recipe):
 
     def data(self, stage: Stage) -> TrainingData:
         packed = self.processor.pack([self.processor.encode(example) for example in _examples(self.data_set)])
-        if not self.train_tower:
-            model = self.build_model().eval()
-            packed.vision_features = encode_all(model, packed.images)
+        packed.vision_features = encode_all(self.build_model().eval(), packed.images)
         return Conversations(packed)
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
@@ -179,10 +172,6 @@ def nano_config(tokens: int, **options: Any) -> FerretConfig:
 def encode_all(model: FerretForConditionalGeneration, images: Tensor) -> Tensor:
     """Features float32 [n, patches, width] of pictures uint8 [n, size, size, 3]."""
     return torch.cat([model.encode_images(normalize(part)) for part in images.split(256)]).clone()
-
-
-def _tower_of(folder: str) -> torch.nn.Module:
-    return FerretForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).vision_tower
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {"nano": NanoRecipe}

@@ -79,6 +79,19 @@ def test_a_full_disk_becomes_one_line_with_path_and_reason(tmp_path):
     assert names(tmp_path) == []
 
 
+def test_a_disk_that_turns_out_to_be_full_when_the_bytes_reach_it_is_noticed_before_the_rename(tmp_path, monkeypatch):
+    target = tmp_path / "report.html"
+    target.write_text("old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="No space left"), write_atomically(target) as temporary:
+        temporary.write_text("new")
+    assert target.read_text() == "old" and names(tmp_path) == ["report.html"]
+
+
 def test_a_writer_that_wraps_the_full_disk_in_its_own_error_is_understood(tmp_path):
     with pytest.raises(InputError, match="No space left"), write_atomically(tmp_path / "x.safetensors"):
         raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")

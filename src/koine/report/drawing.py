@@ -77,8 +77,9 @@ def draw(image: Image, marks: Sequence[Mark], least: int = 640) -> Image:
     canvas = image.to_pil().resize((image.width * scale, image.height * scale), pil.Resampling.BICUBIC)
     if not marks:
         return Image.from_pil(canvas)
-    sheet = pil.new("RGBA", (canvas.width * SMOOTHING, canvas.height * SMOOTHING), (0, 0, 0, 0))
-    _draw_marks(sheet, marks, scale * SMOOTHING)
+    smoothing = SMOOTHING if max(canvas.size) <= 4 * least else 1  # fine lines on a huge photograph aren't worth memory
+    sheet = pil.new("RGBA", (canvas.width * smoothing, canvas.height * smoothing), (0, 0, 0, 0))
+    _draw_marks(sheet, marks, scale * smoothing)
     layer = sheet.resize(canvas.size, pil.Resampling.BOX)
     return Image.from_pil(pil.alpha_composite(canvas.convert("RGBA"), layer))
 

@@ -55,6 +55,13 @@ def test_the_picture_shows_the_regions():
     assert len(np.unique(picture.pixels.reshape(-1, 3), axis=0)) > 2
 
 
+def test_only_regions_of_the_shown_picture_are_drawn():
+    other = Image(np.full((20, 30, 3), 60, np.uint8))
+    alone = as_picture(Sentence(PICTURE), Reply("there ", BOX))
+    both = as_picture(Sentence(PICTURE, Region.box(other, 5, 5, 9, 9)), Reply("there ", BOX, Region.point(other, 1, 1)))
+    assert both == alone
+
+
 def test_a_picture_that_the_reply_made_is_given_as_it_is():
     made = Image(np.zeros((5, 5, 3), np.uint8))
     assert as_picture(Sentence(PICTURE), Reply("here", made)) is made

@@ -118,6 +118,13 @@ def test_the_asked_region_is_drawn():
     assert shows(drawn, "asked") and not shows(drawn, "answered") and not shows(drawn, "true")
 
 
+def test_only_regions_of_the_shown_picture_are_drawn():
+    other = Image(np.full((20, 30, 3), 60, np.uint8))
+    truth = Sentence(Region.box(other, 4, 4, 19, 14))
+    drawn = pictures(render(report(answer(answer=Reply("there"), truth=truth))))[-1]
+    assert not shows(drawn, "true")
+
+
 def test_an_answer_about_no_picture_has_none():
     page = render(report(answer(question=Sentence("Why?"), answer=Reply("so"), truth=Sentence("so"))))
     assert len(pictures(page)) == 1  # the figure

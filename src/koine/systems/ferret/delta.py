@@ -79,7 +79,7 @@ def check_base(delta: Checkpoint, base: Checkpoint, *, trust: bool = False) -> N
         raise InputError(
             f"base {base.folder} is not the delta's: only {share:.2%} of the sums are float16 numbers, not all "
             "(about 70% mean another model, such as Vicuna v1.5; above 90% a relative or a rounded copy); give Vicuna "
-            "v1.3 in float16 as published, or trust the base explicitly"
+            "v1.3 in float16 as published, or set trust_base (--trust-base)"
         )
 
 

@@ -54,6 +54,7 @@ class Mixture:
         exists: asks for something that is there; the answer says where.
         absent: asks for something that is not there; the answer says no, and what there is instead.
         ask: a question about the picture without regions.
+        colourless: the share of whole conversations held about a grey picture (questions about regions only).
     """
 
     refer: float = 5.0
@@ -63,26 +64,20 @@ class Mixture:
     exists: float = 0.5
     absent: float = 0.5
     ask: float = 0.5
+    colourless: float = 0.25
 
 
 def conversation(
-    scene: Scene,
-    view: Observation,
-    rng: np.random.Generator,
-    *,
-    mixture: Mixture,
-    turns: int,
-    image: Image | None = None,
+    scene: Scene, view: Observation, rng: np.random.Generator, *, mixture: Mixture, turns: int
 ) -> Example | None:
     """`turns` random turns about one scene; None if nothing in it is visible well enough.
 
     The first prompt begins with the image. Regions are in pixels of `view.image`.
     """
-    image = image or Image(view.image)
-    facts = observe(scene, view)
+    facts, image = observe(scene, view), Image(view.image)
     if not facts.seen:
         return None
-    names = [field.name for field in fields(mixture)]
+    names = [field.name for field in fields(mixture) if field.name != "colourless"]
     weights = np.array([getattr(mixture, kind) for kind in names])
     drawn: list[Turn] = []
     for kind in rng.choice(len(names), size=turns, p=weights / weights.sum()):
@@ -91,9 +86,29 @@ def conversation(
             drawn.append(turn)
     if not drawn:
         drawn.append(_refer_turn(facts, view, image, rng))
-    question, answer = drawn[0]
-    drawn[0] = (Sentence(image, question), answer)
-    *history, (prompt, target) = drawn
+    return _example(scene, image, drawn)
+
+
+def colourless_conversation(scene: Scene, view: Observation, rng: np.random.Generator, *, turns: int) -> Example | None:
+    """`turns` questions about regions of the picture without its colours, and none about colours.
+
+    A model that has seen shapes without colours does not guess a shape from its colour.
+    """
+    facts = observe(scene, view)
+    if not facts.seen:
+        return None
+    grey = np.round(view.image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)  # luma of ITU-R BT.601
+    image = Image(np.repeat(grey[..., None], 3, axis=2))
+    weights = {**REFER_WEIGHTS, "colour": 0.0, "description": 0.0}
+    asked = region_questions(scene, view, rng)
+    drawn = [_about_region(asked, weights, facts, view, image, rng) for _ in range(turns)]
+    return _example(scene, image, drawn)
+
+
+def _example(scene: Scene, image: Image, turns: list[Turn]) -> Example:
+    """A conversation of these turns, the first of which shows the picture."""
+    (question, answer), *others = turns
+    *history, (prompt, target) = [(Sentence(image, question), answer), *others]
     return Example(prompt, target, id=f"{scene.split}/{scene.seed}", task="conversation", history=tuple(history))
 
 
@@ -264,6 +279,9 @@ def conversations(
     mixture = mixture or Mixture()
     rng = np.random.default_rng((seed, 23))
     for scene, view in scenes:
-        example = conversation(scene, view, rng, mixture=mixture, turns=turns)
+        if rng.random() < mixture.colourless:
+            example = colourless_conversation(scene, view, rng, turns=turns)
+        else:
+            example = conversation(scene, view, rng, mixture=mixture, turns=turns)
         if example is not None:
             yield example

@@ -19,6 +19,7 @@ from koine.foundations.tokenizer import FILE
 from koine.training import Recipe, Stage, TrainingData
 from koine.training.data import Batch
 from koine.world.cache import RenderedScenes, rendered_scenes
+from koine.world.facts import ATTRIBUTES
 from koine.world.things import COLOURS, MATERIALS, SHAPES, SIZES
 
 CAPTIONS_PER_SCENE = 4
@@ -26,6 +27,9 @@ GRID = 8
 """Patches along each side of a picture."""
 SAID_SHARE, ALL_SAID_SHARE = 0.4, 0.4
 """How often a phrase says an attribute, and how often it says all."""
+MUTED_SHARE = 0.4
+"""How many pictures lose their colours."""
+COLOUR, SHAPE = ATTRIBUTES.index("colour"), ATTRIBUTES.index("shape")
 
 
 class ImageTextPairs(TrainingData):
@@ -48,14 +52,20 @@ class ImageTextPairs(TrainingData):
         return len(self.images)
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
-        """Pictures, a caption each, and for each thing its patches and a phrase that is true of it.
+        """Pictures, captions, and for each thing its patches and a phrase that is true of it.
+
+        Some pictures lose their colours, wholly or mostly, and then nothing is said of colours: what a thing's shape
+        is must not be guessed from its colour, or combinations never seen would be misread.
 
         Returns:
-            pixel_values [b, 3, H, W], input_ids [b, tokens]; for the r visible things: region_images [r],
-            region_weights [r, patches] (shares of the thing's pixels), region_codes and phrase_codes [r, 4] (attributes
-            of the thing, and those said); phrases [p, tokens], the different phrases, and phrase_of [r].
+            pixel_values [b, 3, H, W]; captioned [c], the pictures with a caption, and input_ids [c, tokens]; for the
+            r visible things: region_images [r], region_weights [r, patches] (shares of the thing's pixels),
+            region_codes and phrase_codes [r, 4] (attributes of the thing, and those said); phrases [p, tokens], the
+            different phrases, and phrase_of [r].
         """
         drawn = torch.randint(CAPTIONS_PER_SCENE, (len(indices),), generator=generator)
+        muted = torch.rand(len(indices), generator=generator) < MUTED_SHARE
+        saturation = torch.where(muted, (torch.rand(len(indices), generator=generator) - 0.5).clamp(min=0.0), 1.0)
         codes = self.codes[indices]
         images, things = torch.nonzero(codes[..., 0] >= 0, as_tuple=True)
         region_codes = codes[images, things]
@@ -65,11 +75,14 @@ class ImageTextPairs(TrainingData):
         said = torch.rand(region_codes.shape, generator=generator) < SAID_SHARE
         said |= torch.rand(len(said), 1, generator=generator) < ALL_SAID_SHARE
         said[torch.arange(len(said)), torch.randint(4, (len(said),), generator=generator)] = True
+        said[muted[images], COLOUR] = False
+        said[~said.any(dim=1), SHAPE] = True
         phrase_codes = torch.where(said, region_codes, torch.tensor(UNSAID))
         places, phrase_of = torch.unique(torch.from_numpy(phrase_index(phrase_codes.numpy())), return_inverse=True)
         return {
-            "pixel_values": pixel_values(self.images[indices]),
-            "input_ids": _trimmed(self.input_ids[indices, drawn].long()),
+            "pixel_values": pixel_values(_faded(self.images[indices], saturation)),
+            "captioned": torch.nonzero(~muted)[:, 0],
+            "input_ids": _trimmed(self.input_ids[indices, drawn][~muted].long()),
             "region_images": images,
             "region_weights": weights / weights.sum(dim=1, keepdim=True),
             "region_codes": region_codes,
@@ -77,6 +90,13 @@ class ImageTextPairs(TrainingData):
             "phrases": _trimmed(self.phrase_ids[places]),
             "phrase_of": phrase_of,
         }
+
+
+def _faded(images: Tensor, saturation: Tensor) -> Tensor:
+    """Pictures uint8 [b, H, W, 3] with their colours reduced to the shares [b] in 0..1 (luma of ITU-R BT.601)."""
+    grey = images.float() @ torch.tensor([0.299, 0.587, 0.114])
+    faded = grey[..., None] + saturation[:, None, None, None] * (images.float() - grey[..., None])
+    return faded.round().to(torch.uint8)
 
 
 def _trimmed(input_ids: Tensor) -> Tensor:
@@ -98,7 +118,7 @@ class ClipRecipe(Recipe):
     seed: int = 0
 
     name = "clip"
-    stages = (Stage("pretrain", steps=4000, batch_size=96, learning_rate=1.2e-3, weight_decay=0.05, betas=(0.9, 0.98)),)
+    stages = (Stage("pretrain", steps=3600, batch_size=96, learning_rate=1.2e-3, weight_decay=0.05, betas=(0.9, 0.98)),)
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -120,7 +140,7 @@ class ClipRecipe(Recipe):
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         seen = model.vision_model(pixel_values=batch["pixel_values"], output_hidden_states=True)
         scale = model.logit_scale.exp().clamp(max=100.0)
-        image = _unit(model.visual_projection(seen.pooler_output))
+        image = _unit(model.visual_projection(seen.pooler_output[batch["captioned"]]))
         pictures, accuracy = _picture_loss(image, _text_vectors(model, batch["input_ids"]), batch["input_ids"], scale)
         patches = seen.hidden_states[-2][:, 1:][batch["region_images"]]
         pooled = torch.einsum("rp,rpd->rd", batch["region_weights"], patches.float())

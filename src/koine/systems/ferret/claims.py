@@ -38,7 +38,7 @@ class Arm:
 
 
 GROUNDING = ("locate", "describe", "exists", "absent")
-REFERRING = ("refer", "purpose")
+REFERRING = ("refer", "purpose", "colourless")
 ARMS = {
     "hybrid": Arm(),
     "coordinates only": Arm({"region_features": "none"}),

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from koine.world.facts import DEPTH_MARGIN, SIDE_MARGIN
-from koine.world.render import project
 from koine.world.scene import WORKSPACE, Camera, Scene
 from koine.world.things import FLAT_TOPPED, HOLLOW, Thing
 
@@ -18,8 +15,6 @@ GAP = 0.006
 NESTABLE = ("cube", "ball", "cylinder", "cone")
 """Shapes of small things that fit inside a large ring, under a large arch and on a large flat-topped thing."""
 _TRIES = 24
-_SAID_MARGIN = 1.25
-"""A place is used for "left of" only if it is clearer than `koine.world.facts` asks for, by this factor."""
 
 
 def valid(scene: Scene) -> bool:
@@ -85,12 +80,11 @@ def beside(
 ) -> Thing | None:
     """The thing standing "left of", "right of", "in front of" or "behind" thing `anchor`; None if nothing is free.
 
-    The relation holds with the margins of `koine.world.facts`.
+    The relation holds with the margins of `koine.world.facts`, since footprints keep things further apart than these.
     """
     other = scene.things[anchor]
-    camera = scene.camera
     directions = {"left of": "left", "right of": "right", "in front of": "forward", "behind": "back"}
-    along = _steps(camera)[directions[relation]]
+    along = _steps(scene.camera)[directions[relation]]
     across = (-along[1], along[0])
     nearest = other.footprint + thing.footprint + GAP
     for extra, aside in rng.uniform((0.002, -0.02), (0.05, 0.02), size=(_TRIES, 2)).tolist():
@@ -98,9 +92,8 @@ def beside(
             other.position[0] + (nearest + extra) * along[0] + aside * across[0],
             other.position[1] + (nearest + extra) * along[1] + aside * across[1],
         )
-        moved = on_table(thing, place)
-        if is_free(scene, thing.footprint, place, without) and _clear(camera, moved, other, relation):
-            return moved
+        if is_free(scene, thing.footprint, place, without):
+            return on_table(thing, place)
     return None
 
 
@@ -167,14 +160,3 @@ def _steps(camera: Camera) -> dict[str, tuple[float, float]]:
     """Unit steps on the table in the camera's directions."""
     sine, cosine = math.sin(camera.azimuth), math.cos(camera.azimuth)
     return {"left": (-cosine, sine), "right": (cosine, -sine), "forward": (-sine, -cosine), "back": (sine, cosine)}
-
-
-def _clear(camera: Camera, thing: Thing, other: Thing, relation: str) -> bool:
-    points: Sequence[tuple[float, float, float]] = (thing.position, other.position)
-    if relation in ("left of", "right of"):
-        sides = project(np.array(points), camera, 1, 1)[:, 0]
-        apart = float(sides[1] - sides[0]) if relation == "left of" else float(sides[0] - sides[1])
-        return apart >= SIDE_MARGIN * _SAID_MARGIN
-    step = _steps(camera)["back" if relation == "behind" else "forward"]
-    apart = sum((thing.position[axis] - other.position[axis]) * step[axis] for axis in (0, 1))
-    return apart >= DEPTH_MARGIN * _SAID_MARGIN

@@ -94,6 +94,8 @@ def test_sloppy_texts_differ_from_clean_ones(training) -> None:
 
 def test_no_text_names_a_held_out_pair_outside_the_split(training, heldout) -> None:
     assert not [text for *_, text in written(training, Web()) if held_out_phrase(text.text)]
+    keywords = Web(shares={"keywords": 1.0})  # here words become neighbours by chance
+    assert not [text for *_, text in written(training, keywords, times=8) if held_out_phrase(text.text)]
     assert [text for *_, text in written(heldout, Web()) if held_out_phrase(text.text)]
 
 

@@ -87,7 +87,7 @@ def encode_png(pixels: NDArray[np.generic]) -> bytes:
     from PIL import Image as pil
 
     buffer = io.BytesIO()
-    pil.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+    pil.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()
 
 

@@ -258,6 +258,14 @@ def shipped_weights(name: str) -> Path:
     return folder
 
 
+def manifest_of_shipped_weights(name: str) -> dict[str, Any] | None:
+    """What `koine.training.shipping` wrote beside the nano weights: recipe, figures, checksums; or None."""
+    import json
+
+    manifest = weights_folder(name) / "manifest.json"
+    return dict(json.loads(manifest.read_text(encoding="utf-8"))) if manifest.exists() else None
+
+
 def load(
     name: str,
     weights: str = "nano",

@@ -19,30 +19,14 @@ def info(
     import dataclasses
     import json
 
-    from koine.registry import find
+    from koine.registry import find, manifest_of_shipped_weights
 
     entry = find(system)
-    shipped = _manifest_of_shipped_weights(entry)
+    shipped = manifest_of_shipped_weights(entry.name) if entry.entry else None
     if as_json:
         print(json.dumps({**dataclasses.asdict(entry), "shipped": shipped}, indent=2))
     else:
         _print(entry, shipped)
-
-
-def _manifest_of_shipped_weights(entry: SystemInfo) -> dict[str, Any] | None:
-    """The manifest beside the nano weights, see `koine.training.shipping`; None if there are no weights."""
-    import json
-
-    from koine.errors import InputError
-    from koine.registry import shipped_weights
-
-    if entry.entry is None:
-        return None
-    try:
-        manifest: Path = shipped_weights(entry.name) / "manifest.json"
-    except InputError:
-        return None
-    return dict(json.loads(manifest.read_text())) if manifest.exists() else {}
 
 
 def _print(entry: SystemInfo, shipped: dict[str, Any] | None) -> None:
@@ -75,11 +59,11 @@ def _print(entry: SystemInfo, shipped: dict[str, Any] | None) -> None:
         table.add_column("what")
         table.add_column("value")
         for name, value in figures.items():
-            table.add_row(name, _as_text(value))
+            table.add_row(name, figure_as_text(value))
         console.print(table)
 
 
-def _as_text(figure: Any) -> str:
+def figure_as_text(figure: Any) -> str:
     """A figure of a manifest: a number, words, or [estimate, low, high, samples]."""
     match figure:
         case [estimate, low, high, samples]:

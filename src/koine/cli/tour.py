@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from koine.report import Report
+    from koine.report import Report, Table
 
 
 def tour(
@@ -37,6 +37,7 @@ def tour(
 
 def _visit(seed: int, arrived_at: Callable[[str], None]) -> Report:
     """Loads each built system with its nano weights and lets it fill its section; tells where it is meanwhile."""
+    from dataclasses import replace
     from importlib import import_module
     from time import perf_counter
 
@@ -48,7 +49,8 @@ def _visit(seed: int, arrived_at: Callable[[str], None]) -> Report:
     sections = []
     for info in built_systems():
         arrived_at(info.title)
-        sections.append(import_module(f"koine.report.pages.{info.name}").page(load(info.name), seed))
+        section = import_module(f"koine.report.pages.{info.name}").page(load(info.name), seed)
+        sections.append(replace(section, tables=[*section.tables, *_measured(info.name)]))
     return Report(
         title="A tour of Koine",
         lead="What the systems answer, beside what is true. The scenes come from a part of the world that no training "
@@ -61,3 +63,15 @@ def _visit(seed: int, arrived_at: Callable[[str], None]) -> Report:
             ("made in", f"{perf_counter() - start:.0f} s"),
         ],
     )
+
+
+def _measured(name: str) -> list[Table]:
+    """What the shipped weights measured on many more scenes than a page can show; nothing if nobody measured."""
+    from koine.cli.info import figure_as_text
+    from koine.registry import manifest_of_shipped_weights
+    from koine.report import Table
+
+    figures = (manifest_of_shipped_weights(name) or {}).get("figures", {})
+    rows = [(figure, figure_as_text(value)) for figure, value in figures.items()]
+    note = "Measured when the nano weights were made, with 95 % intervals and the number of questions."
+    return [Table("On scenes that no training has seen", ("what", "share"), rows, note)] if rows else []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -18,9 +20,18 @@ def train(
     name: Annotated[str, typer.Argument(help="A system from `koine list`, or a foundation such as clip.")],
     recipe: Annotated[str, typer.Option(help="Which of its recipes.")] = "nano",
     stage: Annotated[str | None, typer.Option(help="Only this stage; default: all that aren't finished.")] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE[=REPEAT]", help="A file of records, for recipes that train on yours; repeatable."),
+    ] = None,
+    images: Annotated[Path | None, typer.Option(metavar="DIR", help="The pictures of these records.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a stage's field, e.g. steps=50 or align.batch_size=8."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a field of the recipe or its stages, e.g. steps=50 or align.batch_size=8.",
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where checkpoints and logs go.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint in DIR.")] = True,
@@ -32,8 +43,8 @@ def train(
     """Train a system or a foundation; stop it with Ctrl-C and the same command goes on where it was."""
     from koine.cli.prompt import read_settings
 
-    overrides = read_settings(settings or ())
-    chosen = _recipe(name, recipe)
+    given = {"data_files": tuple(data or ()), "images": None if images is None else str(images)}
+    chosen, overrides = _configured(_recipe(name, recipe), given, read_settings(settings or ()))
     folder = out or Path("runs") / f"{name}-{recipe}"
 
     from koine.training import TrainingStopped, run
@@ -68,3 +79,47 @@ def _recipe(name: str, recipe: str) -> Recipe:
     if recipe not in recipes:
         raise InputError.unknown(f"recipe of {name}", recipe, recipes)
     return recipes[recipe]()
+
+
+def _configured(recipe: Any, files: Mapping[str, object], settings: Mapping[str, str]) -> tuple[Recipe, dict[str, str]]:
+    """The recipe with its own settings put in, and the settings of its stages.
+
+    A name that both have, such as `seed`, is set in both.
+
+    Args:
+        files: field -> value, of what has an option of its own; empty where it wasn't given.
+    Raises:
+        InputError: nobody has such a setting, or the value is of the wrong type.
+    """
+    from koine.training.overrides import _read as read_setting
+    from koine.training.stage import Stage
+
+    kinds = _settable(recipe)
+    of_stages = {field.name for field in dataclasses.fields(Stage)} - {"name"}
+    for key in settings:
+        if "." not in key and key not in kinds.keys() | of_stages:
+            raise InputError.unknown("setting of this recipe", key, kinds.keys() | of_stages)
+    changed = {key: read_setting(key, value, kinds[key]) for key, value in settings.items() if key in kinds}
+    given = {field: value for field, value in files.items() if value}
+    if given.keys() - kinds.keys():
+        raise InputError(
+            "this recipe makes its own data: leave --data and --images away, or name another with --recipe"
+        )
+    changed |= given
+    overrides = {key: value for key, value in settings.items() if key not in kinds or key in of_stages}
+    return (dataclasses.replace(recipe, **changed) if changed else recipe), overrides
+
+
+def _settable(recipe: object) -> dict[str, Any]:
+    """The recipe's fields that text can be read as, with their types."""
+    if not dataclasses.is_dataclass(recipe):
+        return {}
+    hints = get_type_hints(type(recipe))
+    return {field.name: hints[field.name] for field in dataclasses.fields(recipe) if _is_plain(hints[field.name])}
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether a type is a number, text, truth, or a choice, tuple or alternative of these."""
+    if kind in (int, float, str, bool, type(None), Ellipsis) or get_origin(kind) is Literal:
+        return True
+    return get_origin(kind) in (tuple, Union, UnionType) and all(map(_is_plain, get_args(kind)))

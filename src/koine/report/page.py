@@ -12,6 +12,8 @@ from koine.report.contents import Answer, Report
 from koine.report.drawing import STYLES, Mark, Role, draw
 from koine.sentence import Entity, Image, Part, Region, Sentence
 
+SIDE = 448  # pixels of a picture's shorter side: cards are half as wide or less, and a page has dozens of pictures
+
 
 def write(report: Report, path: str | os.PathLike[str]) -> Path:
     """Writes the page; an older one stays untouched unless the whole new one could be written.
@@ -45,7 +47,7 @@ def render(report: Report) -> str:
 
 def _picture(image: Image) -> str:
     """The image as it is, enlarged for the page, as a data URL."""
-    return data_url(draw(image, ()).pixels)
+    return data_url(draw(image, (), SIDE).pixels)
 
 
 def _answer_picture(answer: Answer) -> str | None:
@@ -60,7 +62,7 @@ def _answer_picture(answer: Answer) -> str | None:
         for region in sentence.regions
         if region.image == shown[0]
     ]
-    return data_url(draw(shown[0], marks).pixels)
+    return data_url(draw(shown[0], marks, SIDE).pixels)
 
 
 def _pieces(sentence: Sentence) -> list[dict[str, Any]]:

@@ -170,7 +170,7 @@ class TestKnowing:
         figures = {"zero-shot colour": 0.9876, "point: colour": [0.98125, 0.97, 0.99, 1000], "scenes": "test"}
         manifest = {"figures": figures, "recipe": "nano"}
         (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-        monkeypatch.setattr("koine.registry.shipped_weights", lambda name: tmp_path)
+        monkeypatch.setattr("koine.registry.weights_folder", lambda name: tmp_path)
         assert main(["info", "echo"]) == 0
         shown = capsys.readouterr().out
         assert "0.9876" in shown and "0.9812  (95 %: 0.97 to 0.99, n = 1000)" in shown

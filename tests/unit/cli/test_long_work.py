@@ -38,7 +38,8 @@ class TestTour:
         pages = ModuleType("koine.report.pages.echo")
         pages.page = page
         monkeypatch.setitem(sys.modules, "koine.report.pages.echo", pages)
-        monkeypatch.setattr("koine.registry.shipped_weights", lambda name: tmp_path)
+        (tmp_path / "weights").mkdir()
+        monkeypatch.setattr("koine.registry.weights_folder", lambda name: tmp_path / "weights")
 
     def test_the_page_and_the_table_are_made(self, capsys, tmp_path):
         assert main(["tour", "--seed", "3", "--out", "somewhere"]) == 0
@@ -54,7 +55,14 @@ class TestTour:
         monkeypatch.setattr("koine.registry.shipped_weights", missing)
         assert main(["tour"]) == 2
         assert capsys.readouterr().err.startswith("error: the nano weights of 'echo' are missing")
-        assert list(tmp_path.iterdir()) == []
+        assert [path.name for path in tmp_path.iterdir()] == ["weights"]
+
+    def test_what_was_measured_on_many_scenes_stands_beside_the_few_shown(self, tmp_path):
+        (tmp_path / "weights" / "manifest.json").write_text(
+            json.dumps({"figures": {"repeats": [0.987, 0.98, 0.99, 500]}})
+        )
+        assert main(["tour"]) == 0
+        assert "0.987  (95 %: 0.98 to 0.99, n = 500)" in (tmp_path / "tour" / "index.html").read_text()
 
 
 class TestTrain:

@@ -17,7 +17,9 @@ def page(ferret: Ferret, seed: int) -> Section:
     for exhibit, reply in zip(exhibits, replies, strict=True):
         verdict = exhibit.judge(reply)
         question, truth = exhibit.example.prompt, exhibit.example.target
-        answers.append(Answer(exhibit.task, question, reply, truth, verdict.correct, verdict.note))
+        task, _, aspect = exhibit.task.partition(": ")  # a heading for each way of asking, not for each attribute too
+        note = ", ".join(filter(None, (aspect, verdict.note)))
+        answers.append(Answer(task, question, reply, truth, verdict.correct, note))
     return Section(
         title="Ferret: refer to anything, ground everything",
         lead="Somebody points at a thing, boxes it or scribbles over it, and asks. Ferret answers in words, and puts "

@@ -11,6 +11,8 @@ from koine.world import placement
 from koine.world.edits import EDIT_KINDS, edit, edits
 from koine.world.referring import expressions
 from koine.world.render import render
+from koine.world.scene import Scene
+from koine.world.things import Thing
 from tests.unit.world.oracle import Oracle, held_out_phrase
 
 
@@ -179,6 +181,20 @@ def test_the_last_thing_is_never_removed(training) -> None:
     assert alone
     for scene, view in alone:
         assert edit(scene, view, np.random.default_rng(0), "remove") is None
+
+
+def test_things_that_stand_on_others_still_do_when_one_before_them_is_gone() -> None:
+    cone = Thing("cone", "white", "small", "wood", (-0.1, 0.0, 0.0247))
+    cube = Thing("cube", "red", "large", "metal", (0.0, 0.0, 0.0352))
+    ball = Thing("ball", "green", "small", "wood", (0.0, 0.0, 0.0964), on=1)
+    scene = Scene((cone, cube, ball))
+    assert placement.valid(scene)
+    view = render(scene, 64)
+    removals = [edit(scene, view, np.random.default_rng(seed), "remove") for seed in range(30)]
+    gone = {change.things[0]: change.after.things for change in removals if change is not None}
+    assert set(gone) == {0, 2}  # the cube carries the ball
+    assert gone[0] == (cube, replace(ball, on=0))
+    assert gone[2] == (cone, cube)
 
 
 def test_the_same_seed_makes_the_same_edits(training) -> None:

@@ -33,7 +33,7 @@ tour: $(INSTALLED)
 	$(BIN)/koine tour
 
 test: $(INSTALLED)
-	$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -9,6 +9,8 @@ import pytest
 
 from koine.registry import built_systems
 
+pytestmark = pytest.mark.xdist_group("tour")  # one worker, so that the tour is taken once
+
 
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory):

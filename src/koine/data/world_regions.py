@@ -12,6 +12,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from koine.data.strokes import draw_stroke
+from koine.data.world_phrases import scene_codes
+from koine.data.world_recolouring import recolour, safe_turns
 from koine.sentence import Example, Image, Part, Region, RegionKind, Sentence
 from koine.world.facts import ATTRIBUTES, VALUES, Facts, members, observe, value
 from koine.world.language import article, grounded_caption, name, phrase, pick
@@ -54,7 +56,7 @@ class Mixture:
         exists: asks for something that is there; the answer says where.
         absent: asks for something that is not there; the answer says no, and what there is instead.
         ask: a question about the picture without regions.
-        colourless: the share of whole conversations held about a grey picture (questions about regions only).
+        colourless: the share of whole conversations about a picture in other colours or none (regions only).
     """
 
     refer: float = 5.0
@@ -64,7 +66,7 @@ class Mixture:
     exists: float = 0.5
     absent: float = 0.5
     ask: float = 0.5
-    colourless: float = 0.25
+    colourless: float = 0.35
 
 
 def conversation(
@@ -90,15 +92,16 @@ def conversation(
 
 
 def colourless_conversation(scene: Scene, view: Observation, rng: np.random.Generator, *, turns: int) -> Example | None:
-    """`turns` questions about regions of the picture without its colours, and none about colours.
+    """`turns` questions about regions of the picture in other colours or none, and no question about colours.
 
-    A model that has seen shapes without colours does not guess a shape from its colour.
+    See `koine.data.world_recolouring`.
     """
     facts = observe(scene, view)
     if not facts.seen:
         return None
-    grey = np.round(view.image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)  # luma of ITU-R BT.601
-    image = Image(np.repeat(grey[..., None], 3, axis=2))
+    turn, safe = safe_turns(scene_codes(scene)[None], rng)
+    saturation = np.array([1.0 if safe[0] and rng.random() < 0.7 else 0.0])
+    image = Image(recolour(view.image[None], turn, saturation)[0])
     weights = {**REFER_WEIGHTS, "colour": 0.0, "description": 0.0}
     asked = region_questions(scene, view, rng)
     drawn = [_about_region(asked, weights, facts, view, image, rng) for _ in range(turns)]

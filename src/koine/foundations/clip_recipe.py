@@ -13,6 +13,7 @@ from torch import Tensor
 
 from koine.data.world_captions import captions
 from koine.data.world_phrases import UNSAID, attribute_codes, phrase_index, phrases
+from koine.data.world_recolouring import recolour, safe_turns
 from koine.foundations.clip import Clip, encode_texts, nano_config, pixel_values
 from koine.foundations.language_model_recipe import nano_tokenizer
 from koine.foundations.tokenizer import FILE
@@ -27,15 +28,16 @@ GRID = 8
 """Patches along each side of a picture."""
 SAID_SHARE, ALL_SAID_SHARE = 0.4, 0.4
 """How often a phrase says an attribute, and how often it says all."""
-MUTED_SHARE = 0.4
-"""How many pictures lose their colours."""
+MUTED_SHARE, TURNED_SHARE = 0.4, 0.5
+"""How many pictures lose their colours, and how many have them turned in the second stage."""
 COLOUR, SHAPE = ATTRIBUTES.index("colour"), ATTRIBUTES.index("shape")
 
 
 class ImageTextPairs(TrainingData):
     """Scenes with several captions each, of which a batch draws one, and with phrases for their things."""
 
-    def __init__(self, parts: list[RenderedScenes], tokenizer: Any, *, seed: int) -> None:
+    def __init__(self, parts: list[RenderedScenes], tokenizer: Any, *, seed: int, turned_share: float = 0.0) -> None:
+        self.turned_share = turned_share
         texts = [
             text
             for part in parts
@@ -54,8 +56,7 @@ class ImageTextPairs(TrainingData):
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """Pictures, captions, and for each thing its patches and a phrase that is true of it.
 
-        Some pictures lose their colours, wholly or mostly, and then nothing is said of colours: what a thing's shape
-        is must not be guessed from its colour, or combinations never seen would be misread.
+        About pictures that lost or changed their colours nothing is said of colours (`koine.data.world_recolouring`).
 
         Returns:
             pixel_values [b, 3, H, W]; captioned [c], the pictures with a caption, and input_ids [c, tokens]; for the
@@ -64,9 +65,8 @@ class ImageTextPairs(TrainingData):
             different phrases, and phrase_of [r].
         """
         drawn = torch.randint(CAPTIONS_PER_SCENE, (len(indices),), generator=generator)
-        muted = torch.rand(len(indices), generator=generator) < MUTED_SHARE
-        saturation = torch.where(muted, (torch.rand(len(indices), generator=generator) - 0.5).clamp(min=0.0), 1.0)
         codes = self.codes[indices]
+        pictures, coloured = self._recoloured(indices, generator)
         images, things = torch.nonzero(codes[..., 0] >= 0, as_tuple=True)
         region_codes = codes[images, things]
         masks = (self.instance[indices][images] == things[:, None, None]).float()
@@ -75,14 +75,14 @@ class ImageTextPairs(TrainingData):
         said = torch.rand(region_codes.shape, generator=generator) < SAID_SHARE
         said |= torch.rand(len(said), 1, generator=generator) < ALL_SAID_SHARE
         said[torch.arange(len(said)), torch.randint(4, (len(said),), generator=generator)] = True
-        said[muted[images], COLOUR] = False
+        said[~coloured[images], COLOUR] = False
         said[~said.any(dim=1), SHAPE] = True
         phrase_codes = torch.where(said, region_codes, torch.tensor(UNSAID))
         places, phrase_of = torch.unique(torch.from_numpy(phrase_index(phrase_codes.numpy())), return_inverse=True)
         return {
-            "pixel_values": pixel_values(_faded(self.images[indices], saturation)),
-            "captioned": torch.nonzero(~muted)[:, 0],
-            "input_ids": _trimmed(self.input_ids[indices, drawn][~muted].long()),
+            "pixel_values": pixel_values(pictures),
+            "captioned": torch.nonzero(coloured)[:, 0],
+            "input_ids": _trimmed(self.input_ids[indices, drawn][coloured].long()),
             "region_images": images,
             "region_weights": weights / weights.sum(dim=1, keepdim=True),
             "region_codes": region_codes,
@@ -91,12 +91,20 @@ class ImageTextPairs(TrainingData):
             "phrase_of": phrase_of,
         }
 
-
-def _faded(images: Tensor, saturation: Tensor) -> Tensor:
-    """Pictures uint8 [b, H, W, 3] with their colours reduced to the shares [b] in 0..1 (luma of ITU-R BT.601)."""
-    grey = images.float() @ torch.tensor([0.299, 0.587, 0.114])
-    faded = grey[..., None] + saturation[:, None, None, None] * (images.float() - grey[..., None])
-    return faded.round().to(torch.uint8)
+    def _recoloured(self, indices: Tensor, generator: torch.Generator) -> tuple[np.ndarray, Tensor]:
+        """Pictures uint8 [b, H, W, 3], some of which lost or changed their colours, and which kept them [b] bool."""
+        count = len(indices)
+        rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+        draw, turns = rng.random(count), np.zeros(count)
+        turned = draw < self.turned_share
+        turns[turned], safe = safe_turns(self.codes[indices].numpy()[turned], rng)
+        faded = (draw >= self.turned_share) & (draw < self.turned_share + MUTED_SHARE * (1 - self.turned_share))
+        faded[turned] = ~safe
+        saturation = np.where(faded, np.maximum(rng.random(count) - 0.5, 0.0), 1.0)
+        changed = turned | faded
+        images = self.images[indices].numpy()
+        images[changed] = recolour(images[changed], turns[changed], saturation[changed])
+        return images, torch.from_numpy(~changed)
 
 
 def _trimmed(input_ids: Tensor) -> Tensor:
@@ -118,7 +126,10 @@ class ClipRecipe(Recipe):
     seed: int = 0
 
     name = "clip"
-    stages = (Stage("pretrain", steps=3600, batch_size=96, learning_rate=1.2e-3, weight_decay=0.05, betas=(0.9, 0.98)),)
+    stages = (
+        Stage("pretrain", steps=3600, batch_size=96, learning_rate=1.2e-3, weight_decay=0.05, betas=(0.9, 0.98)),
+        Stage("recolour", steps=1100, batch_size=96, learning_rate=6e-4, weight_decay=0.05, betas=(0.9, 0.98)),
+    )
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -135,7 +146,8 @@ class ClipRecipe(Recipe):
             rendered_scenes("train", self.scenes),
             rendered_scenes("train", self.single_scenes, kind="single"),
         ]
-        return ImageTextPairs(parts, self.tokenizer, seed=self.seed)
+        turned_share = TURNED_SHARE if stage.name == "recolour" else 0.0
+        return ImageTextPairs(parts, self.tokenizer, seed=self.seed, turned_share=turned_share)
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         seen = model.vision_model(pixel_values=batch["pixel_values"], output_hidden_states=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -290,7 +292,22 @@ def load(
 
     module, _, attribute = entry.partition(":")
     system_class: type[System] = getattr(import_module(module), attribute)
-    return system_class.load(weights, device=place, dtype=number_type)
+    with _without_bars() if weights == "nano" else nullcontext():
+        return system_class.load(weights, device=place, dtype=number_type)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Silences transformers' bars, which flash by for weights that are read in no time."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _device(device: str | torch.device | None) -> torch.device | None:

@@ -2,8 +2,10 @@
 
 import json
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -65,6 +67,18 @@ class TestTour:
         assert "0.987  (95 %: 0.98 to 0.99, n = 500)" in (tmp_path / "tour" / "index.html").read_text()
 
 
+@dataclass
+class OwnData:
+    """A recipe that trains on the user's records."""
+
+    data_files: tuple[str, ...] = ()
+    images: str | None = None
+    lora: int | None = None
+    form: Literal["point", "box"] = "box"
+    options: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+
 class TestTrain:
     @pytest.fixture
     def runs(self, rooms, monkeypatch):
@@ -90,6 +104,27 @@ class TestTrain:
         assert runs == [("large", Path("runs/echo-published"), options)]
         assert capsys.readouterr().out == "runs/echo-published/final\n"
 
+    @pytest.mark.parametrize(
+        ("settings", "field", "value", "overrides"),
+        [
+            (["lora=64"], "lora", 64, {}),
+            (["lora=none", "steps=5"], "lora", None, {"steps": "5"}),
+            (["form=point", "tune.batch_size=16"], "form", "point", {"tune.batch_size": "16"}),
+            (["seed=3"], "seed", 3, {"seed": "3"}),  # recipe and stages have one each
+        ],
+    )
+    def test_settings_find_the_recipe_or_its_stages(self, runs, rooms, settings, field, value, overrides):
+        rooms.recipe.RECIPES["own"] = OwnData
+        words = [word for setting in settings for word in ("--set", setting)]
+        assert main(["train", "echo", "--recipe", "own", *words]) == 0
+        assert getattr(runs[0][0], field) == value and runs[0][2]["overrides"] == overrides
+
+    def test_records_and_pictures_find_the_recipe(self, runs, rooms):
+        rooms.recipe.RECIPES["own"] = OwnData
+        words = ["--data", "a.json", "--data", "b.json=0.2", "--images", "there"]
+        assert main(["train", "echo", "--recipe", "own", *words]) == 0
+        assert runs[0][0] == OwnData(data_files=("a.json", "b.json=0.2"), images="there")
+
     def test_foundations_are_trained_by_the_same_command(self, runs, monkeypatch):
         monkeypatch.setattr("koine.foundations.RECIPES", {"clip": lambda: "a clip"})
         assert main(["train", "clip", "--out", "here"]) == 0
@@ -109,9 +144,17 @@ class TestTrain:
             (["spae"], "planned"),
             (["echo", "--recipe", "naon"], "did you mean 'nano'"),
             (["echo", "--set", "steps"], "key=value"),
+            (["echo", "--set", "stepz=5"], "did you mean 'steps'"),
+            (["echo", "--data", "a.json"], "this recipe makes its own data"),
+            (["echo", "--images", "there"], "this recipe makes its own data"),
+            (["echo", "--recipe", "own", "--set", "lroa=64"], "did you mean 'lora'"),
+            (["echo", "--recipe", "own", "--set", "lora=much"], "give a whole number or none"),
+            (["echo", "--recipe", "own", "--set", "form=circle"], "give point or box"),
+            (["echo", "--recipe", "own", "--set", "options=1"], "no setting of this recipe 'options'"),
         ],
     )
-    def test_bad_input(self, runs, capsys, arguments, reason):
+    def test_bad_input(self, runs, rooms, capsys, arguments, reason):
+        rooms.recipe.RECIPES["own"] = OwnData
         assert main(["train", *arguments]) == 2
         assert reason in capsys.readouterr().err and runs == []
 

@@ -121,7 +121,7 @@ def _fingerprint() -> str:
 
 def _draw_shard(job: tuple[Path, Split, Kind, int, int]) -> None:
     home, split, kind, size, shard = job
-    arrays = {
+    arrays: dict[str, Array] = {
         "images": np.zeros((SHARD, size, size, 3), np.uint8),
         "instance": np.zeros((SHARD, size, size), np.int8),
         "boxes": np.zeros((SHARD, MAX_THINGS, 4), np.float32),
@@ -135,4 +135,4 @@ def _draw_shard(job: tuple[Path, Split, Kind, int, int]) -> None:
         arrays["boxes"][row, :n], arrays["amodal_boxes"][row, :n] = view.boxes, view.amodal_boxes
         arrays["visible"][row, :n] = view.visible
     with write_atomically(home / f"{shard:05d}.npz") as path, open(path, "wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]

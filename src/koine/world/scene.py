@@ -29,7 +29,8 @@ Kind = Literal["any", "single", "scatter", "nested", "stacked"]
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "heldout")
 KINDS: tuple[Kind, ...] = ("any", "single", "scatter", "nested", "stacked")
-_KIND_SHARES = (("single", 0.15), ("scatter", 0.50), ("nested", 0.20), ("stacked", 0.15))
+_MIXED_KINDS: tuple[Kind, ...] = ("single", "scatter", "nested", "stacked")
+_MIXED_SHARES = (0.15, 0.50, 0.20, 0.15)
 
 WORKSPACE = (-0.115, 0.115, -0.125, 0.105)
 """x_min, x_max, y_min, y_max in metres: where things are put."""
@@ -103,10 +104,9 @@ def sample_scene(seed: int, *, split: Split = "train", kind: Kind = "any", n: in
     if seed < 0:
         raise InputError(f"scene seed {seed} is negative: give a whole number from 0")
     rng = np.random.default_rng((seed, SPLITS.index(split)))
+    drawn: Kind = kind
     if kind == "any":
         drawn = _draw_kind(rng) if n is None or n > 1 else "single"
-    else:
-        drawn = kind
     count = n if n is not None else _draw_count(rng, drawn)
     least = 2 if drawn in ("nested", "stacked") else 1
     if not least <= count <= MAX_THINGS:
@@ -131,8 +131,7 @@ def sample_scene(seed: int, *, split: Split = "train", kind: Kind = "any", n: in
 
 
 def _draw_kind(rng: np.random.Generator) -> Kind:
-    names, shares = zip(*_KIND_SHARES, strict=True)
-    return names[int(np.searchsorted(np.cumsum(shares), rng.random()))]  # type: ignore[no-any-return]
+    return _MIXED_KINDS[int(np.searchsorted(np.cumsum(_MIXED_SHARES), rng.random()))]
 
 
 def _draw_count(rng: np.random.Generator, kind: Kind) -> int:
@@ -185,9 +184,7 @@ def _place_with(
     half = full_height(shape, size) / 2
     if kind == "nested":
         jitter = rng.uniform(-0.002, 0.002, size=2)
-        return Thing(
-            shape, colour, size, material, (x + float(jitter[0]), y + float(jitter[1]), half), yaw, inside=0
-        )
+        return Thing(shape, colour, size, material, (x + float(jitter[0]), y + float(jitter[1]), half), yaw, inside=0)
     return Thing(shape, colour, size, material, (x, y, base.height + half), yaw, on=0)
 
 

@@ -46,7 +46,9 @@ FLAT_TOPPED = ("cube", "cylinder", "arch")
 HOLLOW = ("ring", "arch")
 """Shapes that can surround another thing."""
 
-_FULL_HEIGHT = MappingProxyType({"cube": 1.60, "ball": 2.00, "cylinder": 1.80, "cone": 1.90, "ring": 0.44, "arch": 1.90})
+_FULL_HEIGHT = MappingProxyType(
+    {"cube": 1.60, "ball": 2.00, "cylinder": 1.80, "cone": 1.90, "ring": 0.44, "arch": 1.90}
+)
 """Height over the nominal radius."""
 _FOOTPRINT = MappingProxyType({"cube": 1.13, "ball": 1.00, "cylinder": 0.80, "cone": 1.00, "ring": 1.27, "arch": 1.30})
 """Radius of the circle round the footprint over the nominal radius."""

@@ -88,6 +88,12 @@ def test_the_coin_falls_both_ways(folder: Path, json_file: Write) -> None:
     assert again == [one.history[0][0].regions for one in grit.examples(file, images=folder, seed=4)]
 
 
+def test_boxes_are_clamped_to_pixel_numbers() -> None:
+    assert grit.clamped_box([-1, -2, 70, 60], 64, 48, "here") == (0, 0, 63, 47)
+    assert grit.clamped_box([70, 60, -1, -2], 64, 48, "here") == (63, 47, 0, 0)
+    assert grit.clamped_box([1, 2, 63, 47], 64, 48, "here") == (1, 2, 63, 47)
+
+
 @pytest.mark.parametrize("rule", grit.POINT_RULES)
 def test_rules_for_points(rule: grit.PointRule) -> None:
     box = (10.0, 5.0, 30.0, 15.0)

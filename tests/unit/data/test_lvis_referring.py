@@ -37,8 +37,9 @@ def line(**changes: Any) -> dict[str, Any]:
 
 def test_the_true_class_is_named_first_on_even_lines(tmp_path: Path, picture: Write, lines_file: Write) -> None:
     picture("images/1.png")
-    lines_file("lvis_eval.jsonl", [line(), line(id=8)])
-    first, second = lvis_referring.examples(tmp_path)
+    lines_file("lvis_eval.jsonl", [line(), line(id=8), line(id=9)])
+    first, second, third = lvis_referring.examples(tmp_path)
+    assert third.prompt.text == first.prompt.text
     assert first.prompt.text == "Is the object  of the image a tea_cup or a fork?"
     assert second.prompt.text == "Is the object  of the image a fork or a tea_cup?"
     assert (first.id, second.id, first.task, first.target.text) == ("7", "8", "refer.box", "tea cup")

@@ -53,6 +53,16 @@ def test_wrong_names_count_for_all_and_wrong_places_for_both() -> None:
     assert metrics["recall_loc"] == pytest.approx((1 + 0) / 3)
 
 
+def test_only_what_the_reference_does_not_mention_is_held_against_a_name() -> None:
+    mentioned = CaptionedPicture("1", "", (reference("a man by two dogs", man=LEFT),))  # the dogs have no box
+    silent = CaptionedPicture("1", "", (reference("a man by a tree", man=LEFT),))
+    dog = CaptionedPicture("2", "", (reference("a dog", dog=LEFT),))
+    answers = [answer(("man", LEFT), ("dog", RIGHT)), answer(("dog", LEFT))]
+    assert score(answers, [mentioned, dog])["precision_all"] == pytest.approx((1 + 1) / 2)
+    assert score(answers, [silent, dog])["precision_all"] == pytest.approx((1 + 1 / 2) / 2)
+    assert score(answers, [silent, dog])["precision_loc"] == pytest.approx((1 + 1) / 2)
+
+
 def test_every_reference_is_compared() -> None:
     captions = (reference("a man", man=LEFT), reference("a man and a cup", man=FAR, cup=RIGHT))
     metrics = score([answer(("man", LEFT))], [CaptionedPicture("1", "", captions)])

@@ -52,7 +52,7 @@ ORIENTATIONS: dict[str, Any] = {
     "published": {"orientation": "published", "alignment": "corners"},
 }
 
-SCENES, NESTED_SCENES, STEPS, BATCH = 6_000, 2_000, 450, 32
+SCENES, NESTED_SCENES, STEPS, BATCH = 6_000, 2_000, 400, 32
 _BUDGET = f"{SCENES + NESTED_SCENES} conversations, {STEPS} steps of {BATCH}."
 _REFER = tuple(f"{kind} name" for kind in REGION_KINDS)
 
@@ -145,9 +145,9 @@ def train_arm(arm: Arm, seed: int) -> Ferret:
     mixture = Mixture(**dict.fromkeys(arm.without, 0.0))
     data = WorldData(scenes=SCENES, nested_scenes=NESTED_SCENES, mixture=mixture, seed=seed)
     recipe = NanoRecipe(data_set=data, options=arm.options, seed=seed)
-    overrides = {"steps": STEPS, "batch_size": BATCH, "seed": seed}
+    overrides = {"align.steps": STEPS, "align.batch_size": BATCH, "align.seed": seed}
     with tempfile.TemporaryDirectory() as folder:
-        finished = run(recipe, folder, overrides=overrides, quiet=True)
+        finished = run(recipe, folder, stage="align", overrides=overrides, quiet=True)
         return Ferret.load(str(finished))
 
 

@@ -62,7 +62,6 @@ def with_region_token(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizer
         # The class of transformers 5 leaves the added space away where the text has one already; the slow tokenizer
         # didn't, and neither did the classes that wrote the published training data.
         backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-        backend.pre_tokenizer = None
     return tokenizer
 
 

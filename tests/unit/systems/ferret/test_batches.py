@@ -103,6 +103,13 @@ def test_first_indices_reach_every_point():
     assert starts[:, 1].unique().tolist() == [0, 1, 2]
 
 
+def test_first_indices_have_nothing_to_do_with_the_points():
+    packed = PackedExamples.pack([example(3, 1)] * 500, DrawOptions(points=32, anchors=(8,)))
+    batch = packed.batch(torch.arange(500), torch.Generator().manual_seed(0))
+    together = torch.stack((batch.region_starts[:, 0].float(), batch.region_points[:, 0, 0]))
+    assert torch.corrcoef(together)[0, 1].abs() < 0.15
+
+
 def test_without_sampler_there_are_no_first_indices():
     packed = PackedExamples.pack([example(3, 1)], DrawOptions(points=4))
     assert packed.batch(torch.tensor([0]), 0).region_starts.shape == (1, 0)

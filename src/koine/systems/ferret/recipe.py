@@ -25,6 +25,7 @@ from koine.systems.ferret.config import FerretConfig
 from koine.systems.ferret.model import FerretForConditionalGeneration
 from koine.systems.ferret.processor import FerretProcessor
 from koine.systems.ferret.prompt import TOKENIZER_FILE, load_tokenizer
+from koine.systems.ferret.published_recipe import PublishedRecipe
 from koine.systems.ferret.system import Ferret
 from koine.training import Recipe, Stage, TrainingData
 from koine.training.data import Batch
@@ -174,4 +175,4 @@ def encode_all(model: FerretForConditionalGeneration, images: Tensor) -> Tensor:
     return torch.cat([model.encode_images(normalize(part)) for part in images.split(256)]).clone()
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"nano": NanoRecipe}
+RECIPES: dict[str, Callable[[], Recipe]] = {"nano": NanoRecipe, "published": PublishedRecipe}

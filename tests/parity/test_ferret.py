@@ -309,20 +309,26 @@ def test_training_masks(texts, cases):
 def test_drawn_points(ferret, cases):
     """Points come from the mask, all of them in order where there are few, different ones where there are many."""
     width, height = ferret.manifest["region_raw_size_wh"]
-    names = ["eval_point", "eval_box", "eval_free_shape", "tiny", "exact", "eval_box"]
-    masks = [mask_of(cases[f"mask.{name}"]) for name in names]
+    size = torch.tensor([width, height])
     whole = RegionPixels((width, height), (0, 0, width, height))
-    table = RegionTable.pack([whole.within(mask) for mask in masks])
+    masks = [mask_of(tensor) for key, tensor in cases.items() if key.startswith("mask.")]
     for case in (name for name in names_of(cases, "points") if name.endswith(".grid")):
         expected = cases[f"{case}.points"]
+        drawn_from = [smallest_mask(masks, (points * size).round().long()) for points in expected]
+        table = RegionTable.pack([whole.within(mask) for mask in drawn_from])
         drawn = table.draw(expected.shape[1], torch.arange(len(table)))
-        for mask, ours, theirs in zip(masks, drawn, expected, strict=True):
-            pixels = (ours * torch.tensor([width, height])).round().long()
+        for mask, ours, theirs in zip(drawn_from, drawn, expected, strict=True):
+            pixels = (ours * size).round().long()
             assert mask[pixels[:, 1], pixels[:, 0]].all()
             fixed = min(int(mask.sum()), len(ours))
             assert len(ours[:fixed].unique(dim=0)) == len(theirs[:fixed].unique(dim=0)) == fixed
             if mask.sum() <= len(ours):
                 torch.testing.assert_close(ours[:fixed], theirs[:fixed])
+
+
+def smallest_mask(masks: list[np.ndarray], pixels: Tensor) -> np.ndarray:
+    """The mask that pixels [n, 2] (x, y) were drawn from: of those that hold all of them, the smallest."""
+    return min((mask for mask in masks if mask[pixels[:, 1], pixels[:, 0]].all()), key=np.sum)
 
 
 # -------------------------------------------------------------------------------------------------------- whole model
@@ -332,13 +338,12 @@ def case_names(full: dict[str, Tensor]) -> list[str]:
     return names_of(full, "last_hidden")
 
 
-def inputs_of(full: dict[str, Tensor], case: str) -> dict[str, Tensor]:
-    """The tensors that `embed` takes, for one case."""
+def inputs_of(model: FerretForConditionalGeneration, full: dict[str, Tensor], case: str) -> dict[str, Tensor]:
+    """The tensors that `embed` takes, for one case, which has one image per row."""
     inputs = {"input_ids": full[f"{case}.input_ids"], "pixel_values": full[f"{case}.images"]}
     if f"{case}.region_points" in full:
-        points = full[f"{case}.region_points"]
-        # All regions of a golden case lie in its first image.
-        inputs |= {"region_points": points, "region_images": torch.zeros(len(points), dtype=torch.long)}
+        in_rows = (inputs["input_ids"] == model.config.region_token_id).sum(dim=1)
+        inputs |= {"region_points": full[f"{case}.region_points"], "region_images": images_of_counts(in_rows)}
     if f"{case}.attention_mask_in" in full:
         inputs |= {"attention_mask": full[f"{case}.attention_mask_in"], "labels": full[f"{case}.labels_in"]}
     return inputs
@@ -370,7 +375,7 @@ def test_vision_features_and_projection(model, full, close):
 def test_region_features(model, full, close, with_geometry):
     for case in names_of(full, "region_features"):
         with_geometry(case)
-        inputs = inputs_of(full, case)
+        inputs = inputs_of(model, full, case)
         features = model.encode_images(inputs["pixel_values"])
         found = model.embed_regions(features, inputs["region_points"], inputs["region_images"])
         close(found, full[f"{case}.region_features"])
@@ -388,7 +393,7 @@ def test_farthest_points_of_the_whole_model(model, full):
 def test_merged_sequence_hidden_states_and_logits(model, full, close, close_logits, with_geometry):
     for case in case_names(full):
         with_geometry(case)
-        merged = model.embed(**inputs_of(full, case), padding="tokens")
+        merged = model.embed(**inputs_of(model, full, case), padding="tokens")
         close(merged.inputs_embeds, full[f"{case}.inputs_embeds"])
         for name, found in (("attention_mask", merged.attention_mask), ("labels", merged.labels)):
             if f"{case}.{name}_out" in full:
@@ -412,17 +417,16 @@ def test_merged_sequence_hidden_states_and_logits(model, full, close, close_logi
 def test_training_loss(model, full, close, with_geometry):
     for case in names_of(full, "loss"):
         with_geometry(case)
-        close(model(**inputs_of(full, case)).loss.reshape(1), full[f"{case}.loss"])
+        close(model(**inputs_of(model, full, case)).loss.reshape(1), full[f"{case}.loss"])
 
 
 def test_generation(model, full, close_logits):
     for case in names_of(full, "new_ids"):
-        points, expected = full[f"{case}.region_points"], full[f"{case}.new_ids"]
+        prompt, expected = full[f"{case}.input_ids"], full[f"{case}.new_ids"]
+        asked = next(name for name in case_names(full) if torch.equal(full[f"{name}.input_ids"], prompt))
+        inputs = inputs_of(model, full, asked) | {"region_points": full[f"{case}.region_points"]}
         generated = model.generate(
-            full[f"{case}.input_ids"],
-            pixel_values=next(full[f"{name}.images"] for name in case_names(full) if name.endswith("two_regions")),
-            region_points=points,
-            region_images=torch.zeros(len(points), dtype=torch.long),
+            **inputs,
             region_starts=torch.stack(stages_of(full, case, "fps_start"), dim=1),
             max_new_tokens=expected.shape[1],
             eos_token_id=None,

@@ -32,7 +32,7 @@ def apply_overrides(stages: Sequence[Stage], overrides: Mapping[str, object]) ->
         for field in fields:
             for key in (field, f"{stage.name}.{field}"):
                 if key in overrides:
-                    values[field] = _read(key, overrides[key], kinds[field])
+                    values[field] = read_setting(key, overrides[key], kinds[field])
         changed.append(dataclasses.replace(stage, **values))
     return tuple(changed)
 
@@ -44,7 +44,7 @@ def _unknown_setting(key: str, names: Sequence[str], fields: Sequence[str]) -> I
     return InputError.unknown("setting of a stage", field, fields)
 
 
-def _read(key: str, value: object, kind: Any) -> Any:
+def read_setting(key: str, value: object, kind: Any) -> Any:
     """`value` as the type `kind`: a class, a Literal, an optional or a tuple of them."""
     try:
         return _convert(value, kind)

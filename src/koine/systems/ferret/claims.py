@@ -49,7 +49,7 @@ ARMS = {
 }
 ORIENTATIONS: dict[str, Any] = {
     "corrected": {"orientation": "corrected", "alignment": "centers"},
-    "published": {"orientation": "published", "alignment": "corners"},
+    "published": {"orientation": "published", "alignment": "centers"},
 }
 
 SCENES, NESTED_SCENES, STEPS, BATCH = 6_000, 2_000, 400, 32

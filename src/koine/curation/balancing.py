@@ -27,7 +27,7 @@ def count_entries(matches: Matches, entries: int) -> Counts:
     return np.bincount(matches.ids, minlength=entries).astype(np.uint64)
 
 
-def tail_share(counts: Counts, threshold: int) -> float:
+def tail_share(counts: Counts, threshold: float) -> float:
     """The share of all matches that belongs to entries with fewer than `threshold`, p(t); 0 if there are no matches."""
     total = int(counts.sum())
     return int(counts[counts < threshold].sum()) / total if total else 0.0

@@ -32,3 +32,8 @@ def open_compressed(path: Path) -> Iterator[IO[bytes]]:
                 yield content
         else:
             yield raw
+
+
+def one_line(error: BaseException) -> str:
+    """What a library says of damage, without the line breaks that some put there."""
+    return " ".join(str(error).split())

@@ -57,6 +57,10 @@ class SecondRelease:
     title_share: float = 0.76
 
 
+PUBLISHED_FIRST = FirstRelease()
+PUBLISHED_SECOND = SecondRelease()
+
+
 @dataclass(frozen=True)
 class Metadata:
     """A list of entries; an entry's id is its place."""
@@ -150,7 +154,7 @@ def build_first(
     unigrams: Iterable[tuple[str, int]] = (),
     bigrams: Iterable[tuple[str, float]] = (),
     titles: Iterable[tuple[str, int]] = (),
-    thresholds: FirstRelease = FirstRelease(),
+    thresholds: FirstRelease = PUBLISHED_FIRST,
 ) -> Metadata:
     """The English list of the first release.
 
@@ -189,7 +193,7 @@ def build_second(
     unigrams: Mapping[str, int] | None = None,
     bigrams: Iterable[tuple[str, float]] = (),
     titles: Mapping[str, int] | None = None,
-    caps: SecondRelease = SecondRelease(),
+    caps: SecondRelease = PUBLISHED_SECOND,
 ) -> Metadata:
     """The list of one language (Wikipedia's code) of the second release, in its order.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from koine.data.world_probes import existence_probes, grounding_probes, referring_probes, shared_box_probes
+from koine.data.world_probes import ASKED, existence_probes, grounding_probes, referring_probes, shared_box_probes
 from koine.data.world_regions import REGION_KINDS, Mixture
 from koine.evaluation.claims import Claim, Finding, Measurement, Measurements, judge, write_findings
 from koine.evaluation.statistics import Interval, wilson
@@ -27,6 +27,8 @@ from koine.systems.ferret.sampler import GeoRegionSampler
 from koine.systems.ferret.system import Ferret
 from koine.training import run
 from koine.world.cache import rendered_scenes
+from koine.world.facts import ATTRIBUTES
+from koine.world.scene import Split
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Arm:
     without: tuple[str, ...] = ()
 
 
-GROUNDING = ("locate", "describe", "exists", "absent")
+GROUNDING = ("locate", "exists", "absent")
 REFERRING = ("refer", "purpose", "colourless")
 ARMS = {
     "hybrid": Arm(),
@@ -52,8 +54,8 @@ ORIENTATIONS: dict[str, Any] = {
     "published": {"orientation": "published", "alignment": "centers"},
 }
 
-SCENES, NESTED_SCENES, STEPS, BATCH = 6_000, 2_000, 400, 32
-_BUDGET = f"{SCENES + NESTED_SCENES} conversations, {STEPS} steps of {BATCH}."
+SCENES, NESTED_SCENES, TURNS, STEPS, BATCH = 16_000, 4_000, 4, 1500, 32
+_BUDGET = f"{SCENES + NESTED_SCENES} conversations of {TURNS} turns, {STEPS} steps of {BATCH}."
 _REFER = tuple(f"{kind} name" for kind in REGION_KINDS)
 
 CLAIMS = {
@@ -116,7 +118,14 @@ CLAIMS = {
 
 def run_claims(names: Sequence[str], seeds: int, out: Path) -> list[Finding]:
     """Measure the arms that the named claims need (or read what an earlier run measured) and write the findings."""
-    settings = {"scenes": SCENES, "nested": NESTED_SCENES, "steps": STEPS, "batch": BATCH, "arms": _described()}
+    settings = {
+        "scenes": SCENES,
+        "nested": NESTED_SCENES,
+        "turns": TURNS,
+        "steps": STEPS,
+        "batch": BATCH,
+        "arms": _described(),
+    }
     found = Measurements(out / "ferret.measurements.json", settings)
     wanted = [(arm, s) for name in names for s in range(seeds) for arm in (CLAIMS[name].ours, CLAIMS[name].baseline)]
     # models this small gain little from a second thread: one process per core
@@ -142,8 +151,8 @@ def _measure(arm: str, seed: int) -> Measurement:
 
 def train_arm(arm: Arm, seed: int) -> Ferret:
     """A nano Ferret of that arm."""
-    mixture = Mixture(**dict.fromkeys(arm.without, 0.0))
-    data = WorldData(scenes=SCENES, nested_scenes=NESTED_SCENES, mixture=mixture, seed=seed)
+    mixture = Mixture(**dict.fromkeys(("describe", *arm.without), 0.0))
+    data = WorldData(scenes=SCENES, nested_scenes=NESTED_SCENES, turns=TURNS, mixture=mixture, seed=seed)
     recipe = NanoRecipe(data_set=data, options=arm.options, seed=seed)
     overrides = {"align.steps": STEPS, "align.batch_size": BATCH, "align.seed": seed}
     with tempfile.TemporaryDirectory() as folder:
@@ -151,52 +160,53 @@ def train_arm(arm: Arm, seed: int) -> Ferret:
         return Ferret.load(str(finished))
 
 
-def measure(ferret: Ferret, *, scenes: int = 250) -> dict[str, float]:
-    """Every figure of a nano Ferret on `scenes` scenes of each test set: shares of right answers, 0..1."""
-    return {name: interval.estimate for name, interval in intervals(ferret, scenes=scenes).items()}
+def measure(ferret: Ferret, *, scenes: int = 200) -> dict[str, float]:
+    """The figures that the claims compare, on `scenes` scenes of each test set: shares of right answers, 0..1."""
+    found = intervals(ferret, scenes=scenes, asked=ATTRIBUTES, splits=("test",))
+    return {name: interval.estimate for name, interval in found.items()}
 
 
-def intervals(ferret: Ferret, *, scenes: int = 1000) -> dict[str, Interval]:
-    """As `measure`, with Wilson intervals.
+def intervals(
+    ferret: Ferret,
+    *,
+    scenes: int = 1000,
+    asked: Collection[str] = ASKED,
+    splits: tuple[Split, ...] = ("test", "heldout"),
+) -> dict[str, Interval]:
+    """Every figure of a nano Ferret with its Wilson interval.
 
     Referring: "<kind>/<question>" on test scenes and "held-out <kind>/<question>"; "<kind> attributes" is the share
     of right colours, shapes, materials and sizes together. "shared box": two nested things with one box.
     """
-    seen, held_out = rendered_scenes("test", scenes), rendered_scenes("heldout", scenes)
+    parts = {("" if split == "test" else "held-out "): rendered_scenes(split, scenes) for split in splits}
     found: dict[str, Interval] = {}
-    pooled = {"all attributes": [0, 0]}
-    for prefix, part in (("", seen), ("held-out ", held_out)):
+    for prefix, part in parts.items():
         for kind in REGION_KINDS:
-            examples = list(referring_probes(part, kind, seed=1))
+            examples = [probe for probe in referring_probes(part, kind, seed=1) if probe.task.split("/")[1] in asked]
             shares = answers_by_task(_ask(ferret, examples), examples)
             found |= {prefix + task: share for task, share in shares.items()}
             attributes = [share for task, share in shares.items() if not task.endswith(("name", "description"))]
-            right = sum(round(share.estimate * share.samples) for share in attributes)
-            asked = sum(share.samples for share in attributes)
-            found[f"{prefix}{kind} attributes"] = wilson(right, asked)
-            if not prefix:
-                pooled["all attributes"][0] += right
-                pooled["all attributes"][1] += asked
-    found["all attributes"] = wilson(*pooled["all attributes"])
+            found[f"{prefix}{kind} attributes"] = _together(attributes)
+        found[f"{prefix}all attributes"] = _together([found[f"{prefix}{kind} attributes"] for kind in REGION_KINDS])
     nested = list(shared_box_probes(rendered_scenes("test", scenes, kind="nested"), seed=1))
     shares = answers_by_task(_ask(ferret, nested), nested)
     found |= shares
-    found["shared box"] = wilson(
-        sum(round(share.estimate * share.samples) for share in shares.values()),
-        sum(share.samples for share in shares.values()),
-    )
-    for prefix, part in (("", seen), ("held-out ", held_out)):
+    found["shared box"] = _together(list(shares.values()))
+    for prefix, part in parts.items():
         located = list(grounding_probes(part, seed=1))
         found[f"{prefix}grounding"] = grounding_accuracy(_ask(ferret, located), located)
-    asked_for = list(existence_probes(seen, seed=1))
+    asked_for = list(existence_probes(parts[""], seed=1))
     shares = existence(_ask(ferret, asked_for), asked_for)
     found["existence"] = shares["accuracy"]
     found["yes ratio"] = shares["yes ratio"]
-    absent = [share for task, share in shares.items() if task.startswith("absent")]
-    found["absent things denied"] = wilson(
-        sum(round(share.estimate * share.samples) for share in absent), sum(share.samples for share in absent)
-    )
+    found["absent things denied"] = _together([share for task, share in shares.items() if task.startswith("absent")])
     return found
+
+
+def _together(shares: Sequence[Interval]) -> Interval:
+    """The share of right answers of several kinds of questions together."""
+    right = sum(round(share.estimate * share.samples) for share in shares)
+    return wilson(right, sum(share.samples for share in shares))
 
 
 def _ask(ferret: Ferret, examples: Sequence[Example]) -> list[Any]:

@@ -89,12 +89,16 @@ class NanoRecipe(Recipe):
     seen 60,000 pictures still has something to learn.
 
     Attributes:
-        data_set: the conversations.
+        data_set: the conversations of the first stage.
+        tuning_set: those of the second, with more grounding, which is the slower to learn.
         options: fields of `FerretConfig` that differ from the nano's.
         seed: of the weights that start from nothing.
     """
 
     data_set: WorldData = field(default_factory=WorldData)
+    tuning_set: WorldData = field(
+        default_factory=lambda: WorldData(mixture=Mixture(refer=4.0, locate=4.0, colourless=0.25), seed=1)
+    )
     options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
 
@@ -105,7 +109,7 @@ class NanoRecipe(Recipe):
         shared = Stage("align", steps=1600, batch_size=32, learning_rate=1.5e-3, weight_decay=0.02, betas=(0.9, 0.98))
         self.stages = (
             replace(shared, trainable=("projector", "language_model", *sampler)),
-            replace(shared, name="tune", steps=900, learning_rate=4e-4),
+            replace(shared, name="tune", steps=3600, learning_rate=8e-4),
         )
 
     @cached_property
@@ -129,7 +133,8 @@ class NanoRecipe(Recipe):
         return model
 
     def data(self, stage: Stage) -> TrainingData:
-        packed = self.processor.pack([self.processor.encode(example) for example in _examples(self.data_set)])
+        data_set = self.data_set if stage.name == "align" else self.tuning_set
+        packed = self.processor.pack([self.processor.encode(example) for example in _examples(data_set)])
         if stage.name == "align":
             packed.vision_features = encode_all(self.build_model().eval(), packed.images)
         return Conversations(packed)

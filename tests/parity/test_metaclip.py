@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from koine.curation.balancing import (
@@ -32,6 +33,9 @@ from koine.curation.metadata import build_second
 from koine.curation.ngrams import count_ngrams, pointwise_mutual_information, tokens
 from koine.curation.spacing import Rule, key, spaced
 from koine.curation.spilled_counts import SpilledCounts
+from koine.systems.metaclip.config import Tokens, config_of_release
+from koine.systems.metaclip.model import contrastive_loss, image_features, model_class, text_features
+from koine.systems.metaclip.weights import build, convert_state, infer_config, tokens_of
 
 SHIPPED = Path(__file__).parents[1] / "golden"
 
@@ -261,3 +265,73 @@ def test_pointwise_mutual_information() -> None:
     assert found.keys() == expected.keys()
     for pair, score in expected.items():
         assert found[pair] == pytest.approx(score, rel=1e-12, abs=1e-12)
+
+
+def tiny_model(tokens: Tokens) -> Any:
+    config = config_of_release(json.loads(golden_file("clip_tiny_config.json").read_text()), tokens)
+    weights = {name: torch.from_numpy(array) for name, array in golden_arrays("clip_tiny_weights.safetensors").items()}
+    return build(config, convert_state(weights))
+
+
+def assert_close(found: torch.Tensor, name: str) -> None:
+    expected = golden_arrays("clip_tiny_cases.safetensors")[name]
+    np.testing.assert_allclose(found.detach().numpy(), expected, atol=1e-5, rtol=0)
+
+
+def case(name: str) -> torch.Tensor:
+    return torch.from_numpy(golden_arrays("clip_tiny_cases.safetensors")[name])
+
+
+@torch.no_grad()
+def test_picture_encoder_layer_by_layer() -> None:
+    model = tiny_model(Tokens.CLIP)
+    seen = model.vision_model(case("image"), output_hidden_states=True)
+    assert_close(model.vision_model.embeddings.patch_embedding(case("image")), "vis.conv1")
+    assert_close(seen.hidden_states[0], "vis.ln_pre")
+    assert_close(seen.hidden_states[1].transpose(0, 1), "vis.block0_LND")
+    assert_close(seen.hidden_states[-1].transpose(0, 1), "vis.transformer_LND")
+    assert_close(seen.pooler_output, "vis.ln_post")
+    assert_close(model.get_image_features(pixel_values=case("image")).pooler_output, "vis_feat")
+
+
+@torch.no_grad()
+def test_text_encoder_layer_by_layer() -> None:
+    read = tiny_model(Tokens.CLIP).text_model(case("text_v1"), output_hidden_states=True)
+    assert_close(read.hidden_states[1].transpose(0, 1), "text.block0_LND")
+    assert_close(read.last_hidden_state, "text.ln_final")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("tokens", "name"), [(Tokens.CLIP, "v1"), (Tokens.XLM_V, "worldwide"), (Tokens.MT5, "mt5")])
+def test_text_features_of_every_kind_of_tokens(tokens: Tokens, name: str) -> None:
+    model = tiny_model(tokens)
+    assert_close(model.get_text_features(input_ids=case(f"text_{name}")).pooler_output, f"text_feat_{name}")
+
+
+@torch.no_grad()
+def test_similarities_and_loss() -> None:
+    model = tiny_model(Tokens.CLIP)
+    images, texts = image_features(model, case("image")), text_features(model, case("text_v1"))
+    assert_close(images, "image_features")
+    assert_close(texts, "text_features")
+    scale = model.logit_scale.exp()
+    assert_close(scale.reshape(1), "logit_scale_exp")
+    assert_close(scale * images @ texts.T, "logits_per_image")
+    assert_close(contrastive_loss(images, texts, scale).reshape(1), "loss")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((SHIPPED / "metaclip").glob("keys_*.json.gz")), ids=lambda path: path.name[5:-8]
+)
+def test_every_published_key_has_its_place(path: Path) -> None:
+    published = json.loads(gzip.decompress(golden_file(path.name).read_bytes()))
+    state = {
+        f"module.{name}": torch.empty(shape, device="meta", dtype=getattr(torch, kind))
+        for name, (shape, kind) in published["keys"].items()
+    }
+    inferred = infer_config(state, quick_gelu=published["config"].get("quick_gelu", False))
+    tokens = tokens_of(inferred)
+    assert inferred.to_dict() == config_of_release(published["config"], tokens).to_dict()
+    with torch.device("meta"):
+        expected = {name: tensor.shape for name, tensor in model_class(inferred)(inferred).state_dict().items()}
+    assert {name: tensor.shape for name, tensor in convert_state(state).items()} == expected

@@ -23,7 +23,7 @@ from koine.systems.metaclip.config import SIZES, TOKENIZERS, Config, Size, Token
 from koine.systems.metaclip.model import Model, model_class
 
 NANO_WEIGHTS = Path(__file__).parents[2] / "weights" / "metaclip"
-_PREFIXES = ("_orig_mod.", "module.", "model.")
+_PREFIXES = re.compile(r"^(?:_orig_mod\.|module\.)+")
 _ENDINGS = (".pt", ".bin", ".pth", ".safetensors")
 
 _TOWERS = {"visual.transformer.": "vision_model.encoder.", "transformer.": "text_model.encoder."}
@@ -85,10 +85,8 @@ def convert_state(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def without_prefixes(name: str) -> str:
-    """A tensor's name without what compiling and wrapping put in front of it."""
-    for prefix in _PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
+    """A tensor's name without what compiling and wrapping, in either order, put in front of it."""
+    return _PREFIXES.sub("", name)
 
 
 def infer_config(published: Mapping[str, Tensor], *, quick_gelu: bool) -> Config:

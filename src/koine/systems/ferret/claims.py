@@ -153,10 +153,10 @@ def train_arm(arm: Arm, seed: int) -> Ferret:
     """A nano Ferret of that arm."""
     mixture = Mixture(**dict.fromkeys(("describe", *arm.without), 0.0))
     data = WorldData(scenes=SCENES, nested_scenes=NESTED_SCENES, turns=TURNS, mixture=mixture, seed=seed)
-    recipe = NanoRecipe(data_set=data, options=arm.options, seed=seed)
-    overrides = {"align.steps": STEPS, "align.batch_size": BATCH, "align.seed": seed}
+    recipe = NanoRecipe(data_set=data, options=arm.options, freeze_tower=True, seed=seed)
+    overrides = {"steps": STEPS, "batch_size": BATCH, "tune.seed": seed}
     with tempfile.TemporaryDirectory() as folder:
-        finished = run(recipe, folder, stage="align", overrides=overrides, quiet=True)
+        finished = run(recipe, folder, overrides=overrides, quiet=True)
         return Ferret.load(str(finished))
 
 

@@ -44,6 +44,8 @@ class FerretConfig(PreTrainedConfig):
         text_config: the LLaMA; its vocabulary includes the region token.
         feature_layer: which of the tower's hidden states are the image's features, counted from the end.
         select_feature: "patch" drops the class token from what the language model sees; "cls_patch" keeps it.
+        image_positions: adds a learnt embedding of its place in the grid to each projected patch. The published model
+            has none, for a CLIP of that size keeps places in its features; the nano one loses them.
         image_token_id: placeholder of the image in token rows, outside the vocabulary.
         region_token_id: id of `<region_fea>`, the placeholder of a region's feature.
         region_features: how a region becomes one embedding. "sampler": the spatial-aware visual sampler; "average":
@@ -74,6 +76,7 @@ class FerretConfig(PreTrainedConfig):
     text_config: Any = None
     feature_layer: int = -2
     select_feature: SelectFeature = "patch"
+    image_positions: bool = False
     image_token_id: int = IMAGE_TOKEN_ID
     region_token_id: int = 32000
     region_features: RegionFeatures = "sampler"
@@ -177,6 +180,7 @@ class FerretConfig(PreTrainedConfig):
                 eos_token_id=2,
             ),
             "region_token_id": vocab_size - 1 if region_token_id is None else region_token_id,
+            "image_positions": True,
             "point_radius": 2,
             "sampler_points": 64,
             "sampler_anchors": (16, 8),

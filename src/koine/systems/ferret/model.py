@@ -42,6 +42,7 @@ class FerretForConditionalGeneration(PreTrainedModel, GenerationMixin):
         width, hidden = config.vision_config.hidden_size, config.text_config.hidden_size
         self.vision_tower = CLIPVisionModel(config.vision_config)
         self.projector = nn.Linear(width, hidden)
+        self.image_positions = nn.Parameter(grid_waves(config.grid, hidden)) if config.image_positions else None
         self.region_sampler: GeoRegionSampler | AverageRegionPooling | None = None
         if config.region_features == "sampler":
             self.region_sampler = GeoRegionSampler(
@@ -90,6 +91,16 @@ class FerretForConditionalGeneration(PreTrainedModel, GenerationMixin):
         features = output.hidden_states[self.config.feature_layer]
         return features if self.config.select_feature == "cls_patch" else features[:, 1:]
 
+    def project_images(self, vision_features: Tensor) -> Tensor:
+        """[images, tokens, hidden]: what of an image stands in the language model's sequence."""
+        projected = self.projector(vision_features)
+        if self.image_positions is None:
+            return projected
+        places = self.image_positions.to(projected.dtype)
+        if self.config.select_feature == "cls_patch":  # the class token has no place
+            return torch.cat((projected[:, :1], projected[:, 1:] + places), dim=1)
+        return projected + places
+
     def embed_regions(
         self,
         vision_features: Tensor,
@@ -132,7 +143,7 @@ class FerretForConditionalGeneration(PreTrainedModel, GenerationMixin):
         segments: list[Segments] = []
         if vision_features is not None:
             shown = self._shown_images(input_ids, vision_features)
-            segments.append(Segments.uniform(self.config.image_token_id, self.projector(shown), "image"))
+            segments.append(Segments.uniform(self.config.image_token_id, self.project_images(shown), "image"))
         if region_points is not None and len(region_points):
             if vision_features is None or region_images is None:
                 raise InputError(
@@ -278,8 +289,22 @@ class FerretForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     def _multimodal_weights(self) -> list[Tensor]:
         modules = (self.vision_tower, self.projector, self.region_sampler)
-        weights = (weight for module in modules if module is not None for weight in module.parameters())
+        weights = [weight for module in modules if module is not None for weight in module.parameters()]
+        if self.image_positions is not None:
+            weights.append(self.image_positions)
         return [weight for weight in weights if weight.requires_grad]
+
+
+def grid_waves(grid: int, width: int) -> Tensor:
+    """[grid * grid, width]: sines and cosines of a patch's row and column (the 2-D form of Vaswani et al. 2017).
+
+    Half the width is for rows, half for columns; wavelengths run from two patches to four times the grid.
+    """
+    wavelengths = 2 * torch.logspace(0, 1, width // 4, base=2 * grid)
+    angles = 2 * torch.pi * (torch.arange(grid)[:, None] + 0.5) / wavelengths  # [grid, width / 4]
+    axis = torch.cat((angles.sin(), angles.cos()), dim=1)
+    rows, columns = axis[:, None].expand(-1, grid, -1), axis[None].expand(grid, -1, -1)
+    return 0.5 * torch.cat((rows, columns), dim=-1).flatten(0, 1)
 
 
 _PROMPT_TENSORS = (

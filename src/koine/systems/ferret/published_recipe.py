@@ -117,7 +117,8 @@ class PublishedRecipe(Recipe):
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:  # type: ignore[override]  # its length depends on the data
-        has_sampler = self.processor.config.region_features != "none"
+        config = self.processor.config
+        optional = {"region_sampler": config.region_features != "none", "image_positions": config.image_positions}
         return (
             EpochStage(
                 "tune",
@@ -131,7 +132,7 @@ class PublishedRecipe(Recipe):
                 gradient_accumulation=8,
                 precision="auto",  # bfloat16, as published, on whatever computes in it
                 seed=self.seed,
-                trainable=("projector", *(["region_sampler"] if has_sampler else []), "language_model"),
+                trainable=("projector", *(part for part, there in optional.items() if there), "language_model"),
             ),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class WorldData:
     nested_scenes: int = 6_000
     turns: int = 4
     mixture: Mixture = field(default_factory=Mixture)
-    seed: int = 0
+    seed: int = 1
 
     def examples(self) -> list[Example]:
         """One conversation a scene."""
@@ -85,32 +85,23 @@ def _examples(data: WorldData) -> list[Example]:
 class NanoRecipe(Recipe):
     """The nano Ferret, from the nano CLIP and the nano language model.
 
-    First CLIP is frozen, as in the paper, and its features are computed once. Then it is trained along: one that has
-    seen 60,000 pictures still has something to learn.
+    The paper freezes CLIP. One that has seen 60,000 pictures still has something to learn, so here it is trained along,
+    unless `freeze_tower` says otherwise; then its features are computed once, which is faster.
 
     Attributes:
-        data_set: the conversations of the first stage.
-        tuning_set: those of the second, with more grounding, which is the slower to learn.
+        data_set: the conversations.
         options: fields of `FerretConfig` that differ from the nano's.
+        freeze_tower: keep CLIP as it is.
         seed: of the weights that start from nothing.
     """
 
     data_set: WorldData = field(default_factory=WorldData)
-    tuning_set: WorldData = field(
-        default_factory=lambda: WorldData(mixture=Mixture(refer=4.0, locate=4.0, colourless=0.25), seed=1)
-    )
     options: dict[str, Any] = field(default_factory=dict)
+    freeze_tower: bool = False
     seed: int = 0
 
     name = "ferret-nano"
-
-    def __post_init__(self) -> None:
-        sampler = () if self.options.get("region_features") == "none" else ("region_sampler",)
-        shared = Stage("align", steps=1600, batch_size=32, learning_rate=1.5e-3, weight_decay=0.02, betas=(0.9, 0.98))
-        self.stages = (
-            replace(shared, trainable=("projector", "language_model", *sampler)),
-            replace(shared, name="tune", steps=3600, learning_rate=8e-4),
-        )
+    stages = (Stage("tune", steps=3400, batch_size=32, learning_rate=1.2e-3, weight_decay=0.02, betas=(0.9, 0.98)),)
 
     @cached_property
     def processor(self) -> FerretProcessor:
@@ -125,6 +116,7 @@ class NanoRecipe(Recipe):
         model = FerretForConditionalGeneration(config)
         # strict=False: CLIP has one layer more
         model.vision_tower.load_state_dict(Clip.load().model.vision_model.state_dict(), strict=False)
+        model.vision_tower.requires_grad_(not self.freeze_tower)
         language, _ = load_language_model()
         for name, weight in language.state_dict().items():
             target = model.language_model.get_parameter(name)
@@ -133,9 +125,8 @@ class NanoRecipe(Recipe):
         return model
 
     def data(self, stage: Stage) -> TrainingData:
-        data_set = self.data_set if stage.name == "align" else self.tuning_set
-        packed = self.processor.pack([self.processor.encode(example) for example in _examples(data_set)])
-        if stage.name == "align":
+        packed = self.processor.pack([self.processor.encode(example) for example in _examples(self.data_set)])
+        if self.freeze_tower:
             packed.vision_features = encode_all(self.build_model().eval(), packed.images)
         return Conversations(packed)
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from koine.errors import InputError
-from koine.systems.ferret.model import FerretForConditionalGeneration
+from koine.systems.ferret.model import FerretForConditionalGeneration, grid_waves
 from tests.unit.systems.ferret.conftest import tiny_model
 
 IMAGE, REGION = -200, 380
@@ -163,6 +163,32 @@ def test_coordinates_only_takes_no_points():
         model(**inputs)
     plain = without(inputs, "region_points", "region_images", "region_starts")
     assert model(**plain).loss > 0
+
+
+def test_patches_may_carry_their_places():
+    plain, placed = tiny_model(image_positions=False), tiny_model(image_positions=True)
+    weights = placed.state_dict()
+    places = weights.pop("image_positions")
+    plain.load_state_dict(weights)
+    features = plain.encode_images(batch()["pixel_values"])
+    torch.testing.assert_close(placed.project_images(features), plain.project_images(features) + places)
+    placed(**batch()).loss.backward()
+    assert placed.image_positions.grad.abs().sum() > 0
+
+
+def test_the_class_token_has_no_place():
+    model = tiny_model(image_positions=True, select_feature="cls_patch")
+    features = model.encode_images(batch()["pixel_values"])
+    projected = model.projector(features)
+    torch.testing.assert_close(model.project_images(features)[:, :1], projected[:, :1])
+    torch.testing.assert_close(model.project_images(features)[:, 1:], projected[:, 1:] + model.image_positions)
+
+
+def test_places_on_the_grid_differ_and_neighbours_are_alike():
+    places = grid_waves(8, 128).view(8, 8, 128)
+    assert len(places.flatten(0, 1).unique(dim=0)) == 64
+    near, far = (F.cosine_similarity(places[2, 2], places[row, 2], dim=0) for row in (3, 7))
+    assert near > far
 
 
 def test_the_class_token_may_be_shown_too():

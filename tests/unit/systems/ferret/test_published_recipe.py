@@ -348,7 +348,7 @@ class TestLora:
             name for name, weight in before.items() if ".layers." in name and weight.ndim == 2 and "language" in name
         }
         assert language == linear
-        assert {name.split(".")[0] for name in changed - language} == {"projector", "region_sampler"}
+        assert {name.split(".")[0] for name in changed - language} == {"projector", "region_sampler", "image_positions"}
 
     def test_the_saved_model_answers_as_the_trained_one(self, recipe, tmp_path):
         recipe = replace(recipe, lora=2)

@@ -59,14 +59,14 @@ class Mixture:
         colourless: the share of whole conversations about a picture in other colours or none (regions only).
     """
 
-    refer: float = 4.0
+    refer: float = 5.0
     purpose: float = 0.5
-    locate: float = 4.0
+    locate: float = 2.6
     describe: float = 0.6
     exists: float = 0.5
     absent: float = 0.5
     ask: float = 0.5
-    colourless: float = 0.25
+    colourless: float = 0.35
 
 
 def conversation(

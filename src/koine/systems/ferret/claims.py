@@ -1,7 +1,7 @@
 """Ferret's claims at nano size: hybrid regions, the sampler, joint data, negatives, and the orientation fix.
 
-Every arm starts from the nano CLIP (frozen, as in the paper) and the nano language model, learns from the same scenes
-for the same number of steps, and is judged on test scenes and held-out combinations.
+Every arm starts from the nano CLIP and the nano language model, learns from the same scenes for the same number of
+steps by the stages of the nano recipe, and is judged on test scenes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,9 @@ ORIENTATIONS: dict[str, Any] = {
     "published": {"orientation": "published", "alignment": "centers"},
 }
 
-SCENES, NESTED_SCENES, TURNS, STEPS, BATCH = 16_000, 4_000, 4, 1500, 32
-_BUDGET = f"{SCENES + NESTED_SCENES} conversations of {TURNS} turns, {STEPS} steps of {BATCH}."
+SCENES, NESTED_SCENES, TURNS, STEPS, BATCH = 16_000, 4_000, 4, (800, 1200), 32
+"""Conversations, turns in each, steps of the two stages of the nano recipe, and conversations in a step."""
+_BUDGET = f"{SCENES + NESTED_SCENES} conversations of {TURNS} turns, {sum(STEPS)} steps of {BATCH}."
 _REFER = tuple(f"{kind} name" for kind in REGION_KINDS)
 
 CLAIMS = {
@@ -132,7 +133,7 @@ def run_claims(names: Sequence[str], seeds: int, out: Path) -> list[Finding]:
     found.collect(wanted, _measure, jobs=os.cpu_count() or 1)
     findings = [judge(name, CLAIMS[name], range(seeds), found.get) for name in names]
     setting = (
-        f"{seeds} seeds. An arm is trained on {_BUDGET} CLIP frozen. Judged on 500 test scenes, 500 nested test "
+        f"{seeds} seeds. An arm is trained on {_BUDGET} Judged on 500 test scenes, 500 nested test "
         "scenes and 500 scenes of held-out colour-shape pairs, none of which any training saw."
     )
     write_findings("ferret", findings, out, setting=setting)
@@ -153,8 +154,9 @@ def train_arm(arm: Arm, seed: int) -> Ferret:
     """A nano Ferret of that arm."""
     mixture = Mixture(**dict.fromkeys(("describe", *arm.without), 0.0))
     data = WorldData(scenes=SCENES, nested_scenes=NESTED_SCENES, turns=TURNS, mixture=mixture, seed=seed)
-    recipe = NanoRecipe(data_set=data, options=arm.options, freeze_tower=True, seed=seed)
-    overrides = {"steps": STEPS, "batch_size": BATCH, "tune.seed": seed}
+    tuning = replace(data, seed=1000 + seed)
+    recipe = NanoRecipe(data_set=data, tuning_set=tuning, options=arm.options, seed=seed)
+    overrides = {"align.steps": STEPS[0], "tune.steps": STEPS[1], "batch_size": BATCH, "seed": seed}
     with tempfile.TemporaryDirectory() as folder:
         finished = run(recipe, folder, overrides=overrides, quiet=True)
         return Ferret.load(str(finished))

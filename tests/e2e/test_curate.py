@@ -145,6 +145,14 @@ def test_daft_writes_the_same_bytes(rows: pa.Table, entries: str, tmp_path: Path
     assert content(tmp_path / "daft") == content(tmp_path / "local")
 
 
+@pytest.mark.skipif(importlib.util.find_spec("daft") is None, reason="the extra `curate` (daft) is not installed")
+def test_daft_says_what_is_wrong(rows: pa.Table, entries: str, tmp_path: Path) -> None:
+    pq.write_table(rows.rename_columns(["uid", "url", "caption", "width"]), tmp_path / "in.parquet")
+    execution = Execution(engine=EngineName.DAFT, workers=2, quiet=True)
+    with pytest.raises(InputError, match="no column 'text'"):
+        curate(options(tmp_path / "in.parquet", entries), tmp_path / "out", execution)
+
+
 def test_a_finished_run_is_left_as_it_is(rows: pa.Table, entries: str, tmp_path: Path) -> None:
     pq.write_table(rows, tmp_path / "in.parquet")
     recipe = options(tmp_path / "in.parquet", entries)

@@ -77,7 +77,7 @@ def run(
     ] = 250_000,
     engine: Annotated[str, typer.Option(help="local (processes) or daft (one machine or a cluster).")] = "local",
     workers: Annotated[int, typer.Option(help="Processes; 0 for one per core.")] = 0,
-    memory: Annotated[int, typer.Option(help="Megabytes for finding equal rows, over all workers.")] = 1024,
+    memory: Annotated[int, typer.Option(help="Megabytes for finding equal rows, over all workers.")] = 512,
     keep_work: Annotated[bool, typer.Option("--keep-work", help="Leave what each step found in DIR/work.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:

@@ -23,8 +23,8 @@ from koine.curation.pieces import KEY, read_keys, read_uids
 from koine.errors import InputError
 
 DROPPED = np.dtype([("shard", "<i8"), ("row", "<i8")])
-_BYTES_PER_KEY = 4 * KEY.itemsize
-"""What sorting a bucket takes, by measurement: the keys, their order, and copies."""
+_BYTES_PER_KEY = 136
+"""What sorting a bucket takes at its peak, measured on four million keys: the keys, their order, and copies."""
 
 
 def keys(

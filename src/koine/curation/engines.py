@@ -19,6 +19,9 @@ Task = Callable[[Any, int], int]
 """Does the piece of work with a number; how many rows that were."""
 
 
+_ERROR = "error: "
+
+
 class EngineName(StrEnum):
     """The engines there are."""
 
@@ -108,13 +111,22 @@ class DaftEngine:
             return
         daft = self._daft
 
-        @daft.func(return_dtype=daft.DataType.int64(), use_process=False)
-        def work(number: int) -> int:
-            return task(run, number)
+        @daft.func(return_dtype=daft.DataType.string(), use_process=False)
+        def work(number: int) -> str:
+            # As text, since daft's own errors bury what was raised.
+            try:
+                return str(task(run, number))
+            except InputError as error:
+                return f"{_ERROR}{error}"
 
-        frame = daft.from_pydict({"number": list(numbers)}).into_batches(1)
-        for row in frame.select(work(daft.col("number")).alias("rows")).iter_rows():
-            yield row["rows"]
+        frame = daft.from_pydict({"number": list(numbers)})
+        if daft.get_or_infer_runner_type() == "ray":
+            # Partitions are what a cluster divides among its machines, batches what a machine divides among its cores.
+            frame = frame.into_partitions(min(len(numbers), self._workers))
+        for row in frame.into_batches(1).select(work(daft.col("number")).alias("rows")).iter_rows():
+            if row["rows"].startswith(_ERROR):
+                raise InputError(row["rows"].removeprefix(_ERROR))
+            yield int(row["rows"])
 
 
 def _begin_worker() -> None:

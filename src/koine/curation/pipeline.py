@@ -49,7 +49,7 @@ class Execution:
 
     engine: EngineName = EngineName.LOCAL
     workers: int = 1
-    memory: int = 1 << 30
+    memory: int = 1 << 29
     """Bytes that finding equal rows may take, altogether."""
     keep_work: bool = False
     """Leave the folder `work`, with each row's entries, in place."""

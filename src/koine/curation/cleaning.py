@@ -117,8 +117,11 @@ class Cleaner:
 
 
 def as_bytes(text: str) -> bytes:
-    """A Python string as bytes; a lone surrogate becomes bytes that are no valid UTF-8, so that `Cleaner` sees it."""
-    return text.encode("utf-8", "surrogatepass")
+    """A Python string as bytes; what is invalid in it becomes bytes that are no UTF-8, so that `Cleaner` sees it."""
+    try:
+        return text.encode("utf-8", "surrogateescape")  # a byte that was decoded so becomes itself
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
 
 
 def _one_text_per_row(table: pa.Table, name: str, skipped: Counter[str]) -> pa.Table:

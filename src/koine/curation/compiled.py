@@ -16,8 +16,15 @@ signed = cast(Callable[[Any], int], np.int64)
 
 
 def compiled(function: Function) -> Function:
-    """Compiles a function when it is first called; keeps the machine code beside the source or in the user's cache."""
-    kernel: Any = njit(cache=True, nogil=True)(function)
+    """Compiles a function when it is first called; keeps the machine code beside the source or in the user's cache.
+
+    numba compiles anew when the function's own file has changed. After a change in a file whose functions it calls,
+    remove the old machine code by hand: `rm src/koine/curation/__pycache__/*.nb?`.
+    """
+    try:
+        kernel: Any = njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # neither place can be written to: compile in each process
+        kernel = njit(nogil=True)(function)
     return kernel
 
 

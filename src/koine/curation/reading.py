@@ -146,7 +146,7 @@ def _json_lines(path: Path, cleaner: Cleaner, lost: Counter[str]) -> Iterator[di
             if not line.strip():
                 continue
             try:
-                record = json.loads(line)
+                record = json.loads(line.decode("utf-8", "surrogateescape"))
             except ValueError:
                 record = None
             if isinstance(record, dict):

@@ -23,6 +23,8 @@ from koine.world.scene import MAX_THINGS, Kind, Scene, Split, sample_scene
 Array = np.ndarray
 
 SHARD = 1000
+_ROOMS = ("things", "scene", "physics", "bodies", "camera", "rays", "lamps", "surfaces", "shading", "pixels", "render")
+"""Files that say what pictures look like."""
 _FIELDS = ("images", "instance", "boxes", "amodal_boxes", "visible")
 
 
@@ -115,8 +117,7 @@ def default_folder() -> Path:
 @cache
 def _fingerprint() -> str:
     here = Path(__file__).parent
-    rooms = ("things.py", "scene.py", "physics.py", "surfaces.py", "render.py")
-    return hashlib.sha256(b"".join((here / room).read_bytes() for room in rooms)).hexdigest()[:12]
+    return hashlib.sha256(b"".join((here / f"{room}.py").read_bytes() for room in _ROOMS)).hexdigest()[:12]
 
 
 def _draw_shard(job: tuple[Path, Split, Kind, int, int]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from koine import __version__
-from koine.cli import claims, convert, evaluate, info, listing, run, tour, train, world
+from koine.cli import claims, convert, curate, evaluate, info, listing, run, tour, train, world
 from koine.errors import InputError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("claims")(claims.claims)
 app.command("convert")(convert.convert)
+app.add_typer(curate.app, name="curate")
 app.add_typer(world.app, name="world")
 
 

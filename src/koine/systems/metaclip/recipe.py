@@ -87,7 +87,7 @@ class NanoRecipe(Recipe):
 
     web: WebOptions = field(default_factory=WebOptions)
     subset: Subset = "balanced"
-    threshold: int = 300
+    threshold: int = 100
     seed: int = 0
 
     name = "metaclip-nano"

@@ -137,7 +137,7 @@ def test_files_order_and_workers_change_nothing(rows: pa.Table, entries: str, tm
         assert uids == results["one"], name
 
 
-@pytest.mark.skipif(importlib.util.find_spec("daft") is None, reason="the extra `curate` (daft) is not installed")
+@pytest.mark.skipif(importlib.util.find_spec("daft") is None, reason="daft is not installed")
 def test_daft_writes_the_same_bytes(rows: pa.Table, entries: str, tmp_path: Path) -> None:
     source = write_parts(tmp_path / "in", rows, 3)
     curate(options(source, entries), tmp_path / "local", QUIET)
@@ -145,7 +145,7 @@ def test_daft_writes_the_same_bytes(rows: pa.Table, entries: str, tmp_path: Path
     assert content(tmp_path / "daft") == content(tmp_path / "local")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("daft") is None, reason="the extra `curate` (daft) is not installed")
+@pytest.mark.skipif(importlib.util.find_spec("daft") is None, reason="daft is not installed")
 def test_daft_says_what_is_wrong(rows: pa.Table, entries: str, tmp_path: Path) -> None:
     pq.write_table(rows.rename_columns(["uid", "url", "caption", "width"]), tmp_path / "in.parquet")
     execution = Execution(engine=EngineName.DAFT, workers=2, quiet=True)
@@ -420,6 +420,14 @@ def test_columns_that_are_not_there(rows: pa.Table, entries: str, tmp_path: Path
     )
     first = pq.read_table(tmp_path / "out4" / "data" / "part-000000.parquet")
     assert all(len(uid) == 24 for uid in first["id"].to_pylist())
+
+
+def test_rows_without_an_address_are_equal_to_none(entries: str, tmp_path: Path) -> None:
+    table = pa.table({"uid": ["1", "2", "3", "4"], "url": [None, None, "a", "a"], "text": ["ball0"] * 4})
+    pq.write_table(table, tmp_path / "in.parquet")
+    curate(options(tmp_path / "in.parquet", entries), tmp_path / "out", QUIET)
+    assert card(tmp_path / "out")["equal"] == 1
+    assert len(kept(tmp_path / "out")) == 3
 
 
 def test_lists_of_texts_become_rows(entries: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urljoin
 
 from koine.curation.spacing import Rule
+from koine.errors import InputError
 
 ATTRIBUTES = ("alt", "title", "data-image-title")
 """The attributes of an image that hold a text, in the order in which WAT's are taken."""
@@ -54,8 +55,15 @@ def read_wat(lines: Iterable[bytes], rule: Rule = Rule.V1) -> Iterator[Link]:
 def read_html(
     html: str | bytes, base: str, rule: Rule = Rule.V1, accept: Callable[[str], bool] = lambda text: True
 ) -> Iterator[Link]:
-    """The images of a page, in their order, with those texts that `accept` takes (the original takes English ones)."""
-    from selectolax.lexbor import LexborHTMLParser
+    """The images of a page, in their order, with those texts that `accept` takes (the original takes English ones).
+
+    Raises:
+        InputError: selectolax is not installed.
+    """
+    try:
+        from selectolax.lexbor import LexborHTMLParser
+    except ImportError as error:
+        raise InputError("pages can't be read without selectolax: pip install selectolax") from error
 
     for image in LexborHTMLParser(html).css("img"):
         attributes = {name: value or "" for name, value in image.attributes.items()}
@@ -72,8 +80,15 @@ def read_html(
 def read_warc(
     stream: BinaryIO, rule: Rule = Rule.V1, accept: Callable[[str], bool] = lambda text: True
 ) -> Iterator[Link]:
-    """The images of the pages (HTML responses) in a WARC file, compressed or not."""
-    from warcio.archiveiterator import ArchiveIterator
+    """The images of the pages (HTML responses) in a WARC file, compressed or not.
+
+    Raises:
+        InputError: warcio or selectolax is not installed.
+    """
+    try:
+        from warcio.archiveiterator import ArchiveIterator
+    except ImportError as error:
+        raise InputError("WARC files can't be read without warcio: pip install warcio") from error
 
     for record in ArchiveIterator(stream):
         if record.rec_type != "response" or record.http_headers is None:

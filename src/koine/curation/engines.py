@@ -99,9 +99,7 @@ class DaftEngine:
         try:
             import daft
         except ImportError as error:
-            raise InputError(
-                "the engine daft is not installed: pip install 'koine[curate]', or use --engine local"
-            ) from error
+            raise InputError("the engine daft is not installed: pip install daft, or use --engine local") from error
         self._daft = daft
         self._workers = workers
 

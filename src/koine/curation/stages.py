@@ -270,7 +270,8 @@ def _keep_matched(
     piece = Piece(batch.rows, language, uid, text, matches)
     matched = matches.lengths > 0
     mask = pa.array(matched)
-    url = batch.url.filter(mask) if batch.url is not None else None
+    # A row without an address is equal to none: its uid takes the address's place.
+    url = pc.coalesce(batch.url, batch.uid).filter(mask) if batch.url is not None else None
     where = run.shards[0].path
     piece = piece.take(matched)
     same = keys(run.options.deduplicate, batch.text.filter(mask), url, piece.uid, piece.row, where)

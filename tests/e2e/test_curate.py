@@ -220,8 +220,28 @@ def wat(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_bytes(gzip.compress(lines))
 
 
+def warc(path: Path, rows: list[dict[str, Any]]) -> None:
+    from warcio.statusandheaders import StatusAndHeaders
+    from warcio.warcwriter import WARCWriter
+
+    with path.open("wb") as file:
+        writer = WARCWriter(file, gzip=True)
+        for row in rows:
+            headers = StatusAndHeaders("200 OK", [("Content-Type", "text/html")], protocol="HTTP/1.0")
+            page = io.BytesIO(f'<img src="{row["url"]}" alt="{row["text"]}">'.encode())
+            record = writer.create_warc_record("http://b.com/", "response", payload=page, http_headers=headers)
+            writer.write_record(record)
+
+
 @pytest.mark.parametrize(
-    ("name", "write"), [("in.jsonl", jsonl), ("in.jsonl.gz", jsonl), ("in.tar", webdataset), ("in.warc.wat.gz", wat)]
+    ("name", "write"),
+    [
+        ("in.jsonl", jsonl),
+        ("in.jsonl.gz", jsonl),
+        ("in.tar", webdataset),
+        ("in.warc.wat.gz", wat),
+        ("in.warc.gz", warc),
+    ],
 )
 def test_every_input_keeps_the_same_texts(
     name: str, write: Callable[[Path, list[dict[str, Any]]], None], rows: pa.Table, entries: str, tmp_path: Path
@@ -239,7 +259,7 @@ def test_every_input_keeps_the_same_texts(
     }
     assert texts[name] == texts["in.parquet"]
     assert len(texts[name]) > 1000
-    if write is not wat:
+    if write not in (wat, warc):
         assert kept(tmp_path / f"{name}-out") == kept(tmp_path / "in.parquet-out")
 
 
@@ -364,7 +384,7 @@ def test_bytes_in_a_column_of_strings(entries: str, tmp_path: Path) -> None:
     assert kept_texts(tmp_path / "out") == {"ball0 \ufffd", "ring0"}
 
 
-@pytest.mark.parametrize("kind", ["parquet footer", "parquet page", "gzip member", "tar"])
+@pytest.mark.parametrize("kind", ["parquet footer", "parquet page", "gzip member", "tar", "warc"])
 def test_damage_stops_the_run_or_is_counted(kind: str, rows: pa.Table, entries: str, tmp_path: Path) -> None:
     source = tmp_path / "in"
     source.mkdir()
@@ -383,11 +403,15 @@ def test_damage_stops_the_run_or_is_counted(kind: str, rows: pa.Table, entries: 
         jsonl(source / "b.jsonl.gz", rows.slice(1000, 1000).to_pylist())
         whole = bytearray((source / "b.jsonl.gz").read_bytes())
         (source / "b.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    elif kind == "warc":
+        warc(source / "b.warc.gz", rows.slice(1000, 1000).to_pylist())
+        whole = bytearray((source / "b.warc.gz").read_bytes())
+        (source / "b.warc.gz").write_bytes(whole[: len(whole) // 2])
     else:
         webdataset(source / "b.tar", rows.slice(1000, 1000).to_pylist())
         whole = bytearray((source / "b.tar").read_bytes())
         (source / "b.tar").write_bytes(whole[: len(whole) // 2 + 100])
-    with pytest.raises(InputError, match=r"b\.(parquet|jsonl\.gz|tar).*--on-damage skip"):
+    with pytest.raises(InputError, match=r"b\.(parquet|jsonl\.gz|tar|warc\.gz).*--on-damage skip"):
         curate(options(source, entries), tmp_path / "stop", QUIET)
     curate(options(source, entries, on_damage=OnDamage.SKIP), tmp_path / "skip", QUIET)
     described = card(tmp_path / "skip")
@@ -396,6 +420,7 @@ def test_damage_stops_the_run_or_is_counted(kind: str, rows: pa.Table, entries: 
         "parquet page": {"unreadable rows": 250, "damaged row groups": 1},
         "gzip member": {"damaged files": 1},
         "tar": {"damaged files": 1},
+        "warc": {"damaged files": 1},
     }[kind]
     assert {name: described["skipped"].get(name) for name in expected} == expected
     assert described["kept"] == sum(

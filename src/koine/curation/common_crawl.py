@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import IO, Any
 from urllib.parse import urljoin
 
 from koine.curation.spacing import Rule
@@ -78,25 +78,46 @@ def read_html(
 
 
 def read_warc(
-    stream: BinaryIO, rule: Rule = Rule.V1, accept: Callable[[str], bool] = lambda text: True
+    stream: IO[bytes], rule: Rule = Rule.V1, accept: Callable[[str], bool] = lambda text: True
 ) -> Iterator[Link]:
-    """The images of the pages (HTML responses) in a WARC file, compressed or not.
+    """The images of the pages (HTML responses) in a WARC file.
+
+    Args:
+        stream: the file, unpacked (`compressed.open_compressed`), so that it shows if it is cut short.
 
     Raises:
         InputError: warcio or selectolax is not installed.
+        OSError: the file is damaged.
     """
     try:
         from warcio.archiveiterator import ArchiveIterator
+        from warcio.exceptions import ArchiveLoadFailed
     except ImportError as error:
         raise InputError("WARC files can't be read without warcio: pip install warcio") from error
 
-    for record in ArchiveIterator(stream):
-        if record.rec_type != "response" or record.http_headers is None:
-            continue
-        kind = record.http_headers.get_header("Content-Type", "")
-        base = record.rec_headers.get_header("WARC-Target-URI")
-        if base and "html" in kind.lower():
-            yield from read_html(record.content_stream().read(), base, rule, accept)
+    try:
+        for record in ArchiveIterator(_Whole(stream)):
+            if record.rec_type != "response" or record.http_headers is None:
+                continue
+            kind = record.http_headers.get_header("Content-Type", "")
+            base = record.rec_headers.get_header("WARC-Target-URI")
+            if base and "html" in kind.lower():
+                yield from read_html(record.content_stream().read(), base, rule, accept)
+    except ArchiveLoadFailed as error:
+        raise OSError(str(error)[:120]) from error
+
+
+class _Whole:
+    """A stream that is an error where it ends within a gzip member; warcio takes that for the end of the file."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return self._stream.read(size)
+        except EOFError as error:
+            raise OSError("the file is cut short") from error
 
 
 def without_repetitions(links: Iterable[Link]) -> Iterator[Link]:

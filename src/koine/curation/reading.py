@@ -168,7 +168,7 @@ def _wat(path: Path, cleaner: Cleaner, lost: Counter[str]) -> Iterator[dict[str,
 
 
 def _warc(path: Path, cleaner: Cleaner, lost: Counter[str]) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as stream:
+    with open_compressed(path) as stream:
         for link in read_warc(stream, cleaner.rule):
             for attribute, text in link.texts:
                 yield _named({"uid": link.uid, "url": link.url, "text": text}, cleaner, attribute)

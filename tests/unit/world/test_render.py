@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from koine.errors import InputError
-from koine.world.physics import FIRST_THING_BODY, build_model
+from koine.world.physics import FIRST_THING_BODY, build_model, scene_xml
 from koine.world.render import camera_pose, project, render
 from koine.world.scene import Camera, Scene, sample_scene
 from koine.world.things import SHAPES, Thing, full_height
@@ -82,6 +82,15 @@ def test_things_that_stand_free_rest_on_the_table_when_physics_runs():
         if step == 0:
             before = data.xpos[FIRST_THING_BODY:].copy()
     assert np.abs(data.xpos[FIRST_THING_BODY:] - before).max() < 0.006
+
+
+def test_the_scene_written_as_xml_is_the_same_model():
+    scene = sample_scene(4, kind="nested", n=4)
+    ours, read = build_model(scene), mujoco.MjModel.from_xml_string(scene_xml(scene))
+    assert ours.nbody == read.nbody == FIRST_THING_BODY + 4
+    assert np.allclose(ours.body_pos, read.body_pos, atol=1e-6) and np.allclose(
+        ours.body_mass, read.body_mass, rtol=1e-4
+    )
 
 
 def test_a_thing_casts_a_shadow_and_a_lone_table_has_none():

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 # Trainings and what needs files of others: here it is only checked that every option exists.
-LONG = ("train", "claims", "convert")
+LONG = ("train", "claims", "convert", "curate")
 
 
 def blocks(language: str) -> list[str]:

@@ -56,13 +56,14 @@ ORIENTATIONS: dict[str, Any] = {
 
 SCENES, NESTED_SCENES, TURNS, STEPS, BATCH = 16_000, 4_000, 4, (800, 1200), 32
 """Conversations, turns in each, steps of the two stages of the nano recipe, and conversations in a step."""
+JUDGED = 200
 _BUDGET = f"{SCENES + NESTED_SCENES} conversations of {TURNS} turns, {sum(STEPS)} steps of {BATCH}."
 _REFER = tuple(f"{kind} name" for kind in REGION_KINDS)
 
 CLAIMS = {
     "hybrid-regions": Claim(
         statement="The hybrid region beats coordinates alone, most where things share one box",
-        source="section 3.1 (the hybrid representation; the paper never measures this)",
+        source="the hybrid region representation (the paper never measures this)",
         published="none",
         ours="hybrid",
         baseline="coordinates only",
@@ -71,7 +72,7 @@ CLAIMS = {
     ),
     "sampler": Claim(
         statement="The spatial-aware sampler beats average pooling",
-        source="table 5 (ablation of the visual sampler)",
+        source="the ablation of the visual sampler",
         published="point / box / free-form 67.9 / 79.4 / 69.8 against 67.1 / 77.2 / 68.9 (secondary source)",
         ours="hybrid",
         baseline="average pooling",
@@ -80,7 +81,7 @@ CLAIMS = {
     ),
     "grounding-helps-referring": Claim(
         statement="Grounding data helps referring",
-        source="table 6 (mutual benefit)",
+        source="the ablation of grounding and referring data",
         published="without grounding data referring loses 2.5 to 3.8 points (secondary source)",
         ours="hybrid",
         baseline="without grounding data",
@@ -89,7 +90,7 @@ CLAIMS = {
     ),
     "referring-helps-grounding": Claim(
         statement="Referring data helps grounding",
-        source="table 6 (mutual benefit)",
+        source="the ablation of grounding and referring data",
         published="without referring data Flickr grounding falls from 80.4 to 79.8 (secondary source)",
         ours="hybrid",
         baseline="without referring data",
@@ -98,7 +99,7 @@ CLAIMS = {
     ),
     "negatives": Claim(
         statement="Spatial negatives cut hallucination",
-        source="section 4.3 and table 8 (POPE)",
+        source="spatial negatives in the training data, and POPE",
         published="Ferret-13B 90.24 / 84.90 / 82.36 on POPE; no figure without negatives",
         ours="hybrid",
         baseline="without negatives",
@@ -133,8 +134,8 @@ def run_claims(names: Sequence[str], seeds: int, out: Path) -> list[Finding]:
     found.collect(wanted, _measure, jobs=os.cpu_count() or 1)
     findings = [judge(name, CLAIMS[name], range(seeds), found.get) for name in names]
     setting = (
-        f"{seeds} seeds. An arm is trained on {_BUDGET} Judged on 500 test scenes, 500 nested test "
-        "scenes and 500 scenes of held-out colour-shape pairs, none of which any training saw."
+        f"{seeds} seeds; the budget stands with each claim. Trained arms are judged on {JUDGED} test scenes and "
+        f"{JUDGED} nested test scenes that no training saw."
     )
     write_findings("ferret", findings, out, setting=setting)
     return findings
@@ -162,7 +163,7 @@ def train_arm(arm: Arm, seed: int) -> Ferret:
         return Ferret.load(str(finished))
 
 
-def measure(ferret: Ferret, *, scenes: int = 200) -> dict[str, float]:
+def measure(ferret: Ferret, *, scenes: int = JUDGED) -> dict[str, float]:
     """The figures that the claims compare, on `scenes` scenes of each test set: shares of right answers, 0..1."""
     found = intervals(ferret, scenes=scenes, asked=ATTRIBUTES, splits=("test",))
     return {name: interval.estimate for name, interval in found.items()}

@@ -124,8 +124,9 @@ class NanoRecipe(Recipe):
         config._attn_implementation = "eager"
         torch.manual_seed(self.seed)
         model = FerretForConditionalGeneration(config)
-        # strict=False: CLIP has one layer more
-        model.vision_tower.load_state_dict(Clip.load().model.vision_model.state_dict(), strict=False)
+        ours = model.vision_tower.state_dict()  # CLIP has one layer more
+        clip = Clip.load().model.vision_model.state_dict()
+        model.vision_tower.load_state_dict({name: weight for name, weight in clip.items() if name in ours})
         if model.image_positions is not None:
             torch.nn.init.zeros_(model.image_positions)  # until the second stage
         language, _ = load_language_model()

@@ -89,6 +89,10 @@ class Measurements:
         """A measurement that `collect` has seen to."""
         return self._found[_key(arm, seed)]
 
+    def has(self, arm: str, seed: int) -> bool:
+        """Whether this measurement is stored."""
+        return _key(arm, seed) in self._found
+
     def collect(self, wanted: Iterable[tuple[str, int]], measure: Measure, *, jobs: int = 1) -> None:
         """Measures each wanted (arm, seed) that isn't stored yet.
 

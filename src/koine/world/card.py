@@ -18,8 +18,8 @@ _COLUMNS = {
     "image": "PNG, 8-bit RGB",
     "mask": "PNG, 8-bit grey: 0 where no thing is, else index of the thing + 1",
     "depth": f"PNG, 16-bit grey: depth along the camera's axis in steps of {DEPTH_UNIT:g} m, 0 where nothing is near",
-    "things": "attributes, place (metres), yaw (radians), what it stands on or is inside of (indices), visible and "
-    "amodal box (left, top, right, bottom in pixels), visible pixels",
+    "things": "attributes, place (metres), yaw (radians), grain (where in the wood it was cut, 0 to 1), what it stands "
+    "on or is inside of (indices), visible and amodal box (left, top, right, bottom in pixels), visible pixels",
 }
 _TASK_COLUMNS = {
     "captions": "three true captions: short, full, with surface and light",

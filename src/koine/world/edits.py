@@ -13,7 +13,7 @@ from koine.world.facts import ATTRIBUTES, DIRECTIONS, VALUES, Facts, members, ob
 from koine.world.language import NUMBERS, article, name, pick, related
 from koine.world.referring import Description, choose, describe
 from koine.world.render import Observation
-from koine.world.scene import MAX_THINGS, Scene
+from koine.world.scene import MAX_THINGS, Scene, grain
 from koine.world.things import LIGHTS, SURFACES, Thing
 
 EDIT_KINDS = ("recolour", "remove", "add", "move", "resize", "material", "surface", "light")
@@ -217,7 +217,8 @@ def _add(facts: Facts, rng: np.random.Generator) -> Edit | None:
     if len(scene.things) >= MAX_THINGS:
         return None
     shape, colour, size, material = (pick(rng, VALUES[kind]) for kind in ("shape", "colour", "size", "material"))
-    thing = Thing(shape, colour, size, material, (0.0, 0.0, 0.0), float(rng.uniform(-0.5, 0.5)))
+    yaw, cut = float(rng.uniform(-0.5, 0.5)), grain(scene.seed, len(scene.things))
+    thing = Thing(shape, colour, size, material, (0.0, 0.0, 0.0), yaw, grain=cut)
     drawn = _put(facts, rng, thing, None) if rng.random() < 0.7 else None
     if drawn is not None:
         added, place = drawn

@@ -46,6 +46,7 @@ DEPTH_UNIT = 1e-4
 """Metres of one step of the 16-bit depth picture; 0 stands for nothing within 6.5535 m."""
 EDITS_PER_SCENE = 2
 ALT_TEXTS_PER_SCENE = 3
+_THING_FIELDS = ("shape", "colour", "size", "material", "yaw", "grain", "on", "inside")
 _TEXT_STREAM = 77
 """Keeps the draws of texts apart from those of scenes with the same seed."""
 
@@ -121,6 +122,7 @@ def schema(tasks: Sequence[str] = TASKS) -> pa.Schema:
             material=text,
             position=pa.list_(real, 3),
             yaw=real,
+            grain=real,
             on=number,
             inside=number,
             box=box,
@@ -170,7 +172,7 @@ def depth_png(depth: np.ndarray) -> bytes:
 def _pictures(scene: Scene, view: View) -> Record:
     things = [
         {
-            **{key: getattr(thing, key) for key in ("shape", "colour", "size", "material", "yaw", "on", "inside")},
+            **{key: getattr(thing, key) for key in _THING_FIELDS},
             "position": list(thing.position),
             "box": view.boxes[index].tolist(),
             "amodal_box": view.amodal_boxes[index].tolist(),

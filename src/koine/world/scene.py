@@ -66,7 +66,7 @@ class Scene:
         things: in no particular order; `Thing.on` and `Thing.inside` index this tuple.
         surface, light: words of `SURFACES` and `LIGHTS`.
         camera: the view.
-        seed: the number it was drawn from (also seeds the grain of its textures).
+        seed: the number it was drawn from (also places the table top's pattern).
         split: the split it was drawn for.
     """
 
@@ -121,13 +121,18 @@ def sample_scene(seed: int, *, split: Split = "train", kind: Kind = "any", n: in
         distance=float(rng.uniform(0.60, 0.65)),
     )
     return Scene(
-        things=things,
+        things=tuple(replace(thing, grain=grain(seed, index)) for index, thing in enumerate(things)),
         surface=SURFACES[rng.integers(len(SURFACES))],
         light=LIGHTS[rng.integers(len(LIGHTS))],
         camera=camera,
         seed=seed,
         split=split,
     )
+
+
+def grain(seed: int, index: int) -> float:
+    """`Thing.grain` of thing `index` of the scene drawn from `seed`: multiples of the golden section lie well apart."""
+    return ((seed + index) * 0.381966) % 1.0
 
 
 def _draw_kind(rng: np.random.Generator) -> Kind:

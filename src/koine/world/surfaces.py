@@ -38,7 +38,7 @@ _FLOOR: Colour = (0.33, 0.31, 0.30)
 def albedo(scene: Scene, bodies: Bodies, hits: Hits) -> Array:
     """Linear RGB float32 [n, 3] of what each ray hits; where it leaves the room, the light of the sky itself."""
     shift = (scene.seed * 0.618034) % 1.0
-    grains = np.array([((scene.seed + index) * 0.381966) % 1.0 for index in range(len(scene.things))])
+    grains = np.array([thing.grain for thing in scene.things], np.float64)
     return _paint(hits, bodies, SURFACES.index(scene.surface), shift, grains, _noise())
 
 

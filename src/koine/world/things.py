@@ -64,6 +64,7 @@ class Thing:
         yaw: rotation about z in radians.
         on: index of the thing that it stands on, None for the table.
         inside: index of the ring or arch that surrounds it, None if it stands free.
+        grain: where in the wood it was cut, in [0, 1); shows if it is wooden.
     """
 
     shape: str
@@ -74,6 +75,7 @@ class Thing:
     yaw: float = 0.0
     on: int | None = None
     inside: int | None = None
+    grain: float = 0.0
 
     @property
     def radius(self) -> float:

@@ -11,7 +11,7 @@ from koine.world import placement
 from koine.world.edits import EDIT_KINDS, edit, edits
 from koine.world.referring import expressions
 from koine.world.render import render
-from koine.world.scene import Scene
+from koine.world.scene import Scene, sample_scene
 from koine.world.things import Thing
 from tests.unit.world.oracle import Oracle, held_out_phrase
 
@@ -195,6 +195,30 @@ def test_things_that_stand_on_others_still_do_when_one_before_them_is_gone() -> 
     assert set(gone) == {0, 2}  # the cube carries the ball
     assert gone[0] == (cube, replace(ball, on=0))
     assert gone[2] == (cone, cube)
+
+
+def test_no_edit_changes_the_grain_of_a_thing(changes) -> None:
+    removed = 0
+    for scene, _, change in changes:
+        before, after = ([thing.grain for thing in s.things] for s in (scene, change.after))
+        if change.kind == "remove":
+            del before[change.things[0]]
+            removed += change.things[0] < len(before)  # things after the removed one are numbered anew
+        assert after[: len(before)] == before
+        assert len(after) == len(before) + (change.kind == "add")
+    assert removed > 20
+
+
+def test_what_stays_looks_the_same_when_something_before_it_is_removed() -> None:
+    scene = sample_scene(0, kind="scatter", n=2)
+    wooden = replace(scene.things[1], material="wood", grain=0.3)
+    scene = replace(scene, things=(scene.things[0], wooden))
+    before = render(scene, 96, shadows=False)
+    after = render(replace(scene, things=(wooden,)), 96, shadows=False)
+    both = np.stack([before.mask(1), after.mask(0)]).all(axis=0)
+    inside = both[1:-1, 1:-1] & both[:-2, 1:-1] & both[2:, 1:-1] & both[1:-1, :-2] & both[1:-1, 2:]
+    assert inside.sum() > 30
+    assert np.array_equal(before.image[1:-1, 1:-1][inside], after.image[1:-1, 1:-1][inside])
 
 
 def test_the_same_seed_makes_the_same_edits(training) -> None:

@@ -41,6 +41,7 @@ def test_boxes_and_things_are_those_of_the_scene(rows) -> None:
         assert row["id"] == f"train-{scene.seed:08d}"
         for index, thing in enumerate(row["things"]):
             assert thing["box"] == view.boxes[index].tolist()
+            assert thing["grain"] == scene.things[index].grain
             assert (thing["shape"], thing["on"], thing["inside"]) == (
                 scene.things[index].shape,
                 scene.things[index].on,

@@ -65,6 +65,12 @@ def test_no_two_things_of_a_scene_look_the_same():
         assert len(set(looks)) == len(looks)
 
 
+def test_every_thing_is_cut_from_another_place_of_the_wood():
+    scene = sample_scene(7, kind="scatter", n=5)
+    assert [thing.grain for thing in scene.things] == [(7 + index) * 0.381966 % 1 for index in range(5)]
+    assert scene.things[1].grain == sample_scene(8).things[0].grain == pytest.approx(0.055728)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -74,10 +74,13 @@ def _ask(system: System, protocol: Benchmark, examples: Iterator[AnnotatedExampl
     from rich.progress import Progress, TimeElapsedColumn
 
     from koine.evaluation.benchmark import evaluate as ask
+    from koine.evaluation.retrieval import RetrievalBenchmark
 
     columns = ("{task.completed} questions", TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         line = bar.add_task("", total=limit)
+        if isinstance(protocol, RetrievalBenchmark):
+            return protocol.run(system, examples, limit=limit, progress=lambda count: bar.update(line, completed=count))
         return ask(
             protocol,
             lambda prompt: system.respond(*prompt),

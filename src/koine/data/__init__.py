@@ -143,6 +143,62 @@ _LISTED = (
         "https://github.com/apple/ml-ferret (the format; its data were never released)",
         "koine.data.grit:examples",
     ),
+    DataSet(
+        "vqav2",
+        "VQAv2: open questions about COCO's pictures",
+        "v2_OpenEnded_mscoco_<split>_questions.json, v2_mscoco_<split>_annotations.json",
+        "https://visualqa.org",
+        "koine.data.vqav2:examples",
+    ),
+    DataSet(
+        "nlvr2",
+        "NLVR2: is a sentence true of two photographs?",
+        "<split>.json",
+        "https://lil.nlp.cornell.edu/nlvr",
+        "koine.data.nlvr2:examples",
+    ),
+    DataSet(
+        "nlvr",
+        "NLVR: is a sentence true of a drawing?",
+        "nlvr_<split>.parquet: identifier, sentence, label, images, made from the published folders",
+        "https://lil.nlp.cornell.edu/nlvr",
+        "koine.data.nlvr:examples",
+    ),
+    DataSet(
+        "coco-karpathy",
+        "COCO captions in Karpathy's division",
+        "dataset_coco.json",
+        "https://cs.stanford.edu/people/karpathy/deepimagesent",
+        "koine.data.karpathy:coco_captions",
+    ),
+    DataSet(
+        "flickr30k-karpathy",
+        "Flickr30k captions in Karpathy's division",
+        "dataset_flickr30k.json",
+        "https://cs.stanford.edu/people/karpathy/deepimagesent",
+        "koine.data.karpathy:flickr30k_captions",
+    ),
+    DataSet(
+        "coco-pairs",
+        "COCO for retrieval: pictures with all their captions",
+        "dataset_coco.json",
+        "https://cs.stanford.edu/people/karpathy/deepimagesent",
+        "koine.data.karpathy:coco_pairs",
+    ),
+    DataSet(
+        "flickr30k-pairs",
+        "Flickr30k for retrieval: pictures with all their captions",
+        "dataset_flickr30k.json",
+        "https://cs.stanford.edu/people/karpathy/deepimagesent",
+        "koine.data.karpathy:flickr30k_pairs",
+    ),
+    DataSet(
+        "imagenet",
+        "ImageNet: what is it?",
+        "<split>/ with a folder for each class, optionally LOC_synset_mapping.txt",
+        "https://image-net.org",
+        "koine.data.imagenet:examples",
+    ),
 )
 
 DATA_SETS: dict[str, DataSet] = {one.name: one for one in _LISTED}

@@ -117,6 +117,91 @@ def _ferret_bench() -> Benchmark:
     )
 
 
+def _vqav2() -> Benchmark:
+    from koine.data.vqav2 import SPLITS
+    from koine.evaluation import vqav2
+    from koine.evaluation.benchmark import Benchmark
+
+    return Benchmark(
+        name="vqav2",
+        title="open questions about pictures, ten people's answers each",
+        citation="arXiv:1505.00468, section 4 (accuracy); arXiv:1612.00837 (data)",
+        headline="accuracy",
+        data_set="vqav2",
+        metrics=vqav2.score,
+        choices={"split": SPLITS},
+    )
+
+
+def _statements(data_set: str, title: str, citation: str, splits: tuple[str, ...]) -> Callable[[], Benchmark]:
+    def load() -> Benchmark:
+        from koine.evaluation import nlvr2
+        from koine.evaluation.benchmark import Benchmark
+
+        return Benchmark(
+            name=data_set,
+            title=title,
+            citation=citation,
+            headline="accuracy",
+            data_set=data_set,
+            metrics=nlvr2.score,
+            choices={"split": splits},
+        )
+
+    return load
+
+
+def _captioning(name: str, data_set: str) -> Callable[[], Benchmark]:
+    def load() -> Benchmark:
+        from koine.data.karpathy import SPLITS
+        from koine.evaluation import captioning
+        from koine.evaluation.benchmark import Benchmark
+
+        return Benchmark(
+            name=name,
+            title="captions against five people's, Karpathy's division",
+            citation="arXiv:1411.5726 (CIDEr-D), Papineni et al. 2002 (BLEU), arXiv:1412.2306 (division)",
+            headline="cider",
+            data_set=data_set,
+            metrics=captioning.score,
+            choices={"split": SPLITS},
+        )
+
+    return load
+
+
+def _retrieval(name: str, data_set: str) -> Callable[[], Benchmark]:
+    def load() -> Benchmark:
+        from koine.data.karpathy import SPLITS
+        from koine.evaluation.retrieval import RetrievalBenchmark
+
+        return RetrievalBenchmark(
+            name=name,
+            title="texts for pictures and pictures for texts, Karpathy's division",
+            citation="arXiv:1412.2306, section 4.2",
+            headline="text_to_image.r1",
+            data_set=data_set,
+            choices={"split": SPLITS},
+        )
+
+    return load
+
+
+def _imagenet() -> Benchmark:
+    from koine.evaluation import imagenet
+    from koine.evaluation.benchmark import Benchmark
+
+    return Benchmark(
+        name="imagenet",
+        title="which of the classes is it?",
+        citation="arXiv:1409.0575, section 4.1 (top-1)",
+        headline="top1",
+        data_set="imagenet",
+        metrics=imagenet.score,
+        choices={"split": ("val", "train")},
+    )
+
+
 BENCHMARKS: Mapping[str, Callable[[], Benchmark]] = {
     "lvis-referring": _lvis_referring,
     "refcoco": _refcoco("refcoco", ("val", "testA", "testB")),
@@ -126,6 +211,21 @@ BENCHMARKS: Mapping[str, Callable[[], Benchmark]] = {
     "grounded-captioning": _grounded_captioning,
     "pope": _pope,
     "ferret-bench": _ferret_bench,
+    "vqav2": _vqav2,
+    "nlvr2": _statements(
+        "nlvr2",
+        "is a sentence true of two photographs?",
+        "arXiv:1811.00491, section 5",
+        ("dev", "test1", "test2", "balanced_dev", "unbalanced_dev", "balanced_test1", "unbalanced_test1", "train"),
+    ),
+    "nlvr": _statements(
+        "nlvr", "is a sentence true of a drawing?", "Suhr et al., ACL 2017; as arXiv:1811.00491", ("hidden", "dev")
+    ),
+    "coco-captioning": _captioning("coco-captioning", "coco-karpathy"),
+    "flickr30k-captioning": _captioning("flickr30k-captioning", "flickr30k-karpathy"),
+    "coco-retrieval": _retrieval("coco-retrieval", "coco-pairs"),
+    "flickr30k-retrieval": _retrieval("flickr30k-retrieval", "flickr30k-pairs"),
+    "imagenet": _imagenet,
 }
 """Name -> loader of the benchmark; nothing heavy is imported before it is called."""
 

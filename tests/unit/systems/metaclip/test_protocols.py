@@ -1,4 +1,4 @@
-"""Zero-shot scores and recall on similarities that can be checked by hand."""
+"""Zero-shot scores on similarities that can be checked by hand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from koine.errors import InputError
-from koine.systems.metaclip.retrieval import recall
 from koine.systems.metaclip.zero_shot import TASKS, Metric, ZeroShotTask, average, class_embedding, score
 
 SIMILARITIES = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.6, 0.3, 0.1], [0.5, 0.2, 0.4]])
@@ -61,18 +60,3 @@ def test_nothing_to_score() -> None:
         score(SIMILARITIES[:0], LABELS[:0], Metric.TOP1)
     with pytest.raises(InputError, match="average"):
         average({})
-
-
-def test_recall_with_several_texts_to_a_picture() -> None:
-    # Pictures 0 and 1, texts 0 and 1 of picture 0, text 2 of picture 1.
-    similarities = torch.tensor([[0.1, 0.8, 0.9], [0.3, 0.2, 0.4]])
-    found = recall(similarities, torch.tensor([0, 0, 1]), at=(1, 2))
-    assert found.image_to_text == {1: 0.5, 2: 1.0}  # picture 0 finds text 2 first, then its own text 1
-    assert found.text_to_image == {1: pytest.approx(1 / 3), 2: 1.0}
-
-
-def test_recall_needs_a_text_for_each_picture() -> None:
-    with pytest.raises(InputError, match="picture 1"):
-        recall(torch.zeros(2, 1), torch.tensor([0]))
-    with pytest.raises(InputError, match="at least one"):
-        recall(torch.zeros(0, 0), torch.zeros(0, dtype=torch.int64))

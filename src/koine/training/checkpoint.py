@@ -3,7 +3,7 @@
 A checkpoint is the folder `checkpoints/<stage>/step-00000500/`:
 
     model/                  what `Recipe.save` writes, so that a checkpoint can be tried out like a finished model
-    training.safetensors    exact weights and buffers, AdamW's moments, the moving average
+    training.safetensors    exact weights and buffers of what may change, AdamW's moments, the moving average
     progress.json           step, seconds, the open log row's sums, the length of the log
 
 There are no generator states in it: `seeds` makes every draw a function of the step.

@@ -41,7 +41,7 @@ class StageTraining:
         self.device = processes.device
         selection = freeze(model, stage)
         self.trained = selection.trained
-        self.changing = changing_tensors(model, selection.frozen)
+        self.changing = changing_tensors(model, selection.frozen | recipe.rebuilt(model))
         self.buffers = [tensor for tensor in self.changing.values() if not isinstance(tensor, nn.Parameter)]
         self.optimizer = torch.optim.AdamW(
             decay_groups(self.trained, stage.weight_decay),

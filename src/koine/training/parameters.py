@@ -72,16 +72,19 @@ def decay_groups(trained: dict[str, nn.Parameter], weight_decay: float) -> list[
     return [group for group in groups if group["params"]]
 
 
-def changing_tensors(model: nn.Module, frozen_by_stage: frozenset[str]) -> dict[str, Tensor]:
-    """What training may change: the model's state, each tensor once, less what the stage froze.
+def changing_tensors(model: nn.Module, constant: frozenset[str]) -> dict[str, Tensor]:
+    """What training may change: the model's state, each tensor once, less what is known to stay.
 
     Buffers and the parameters that the model itself keeps without gradient belong to it: batch statistics and
     codebooks move though no optimiser moves them.
+
+    Args:
+        constant: names of what the stage froze or the recipe rebuilds.
     """
     tensors: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in model.state_dict(keep_vars=True).items():
-        if isinstance(tensor, Tensor) and name not in frozen_by_stage and id(tensor) not in seen:
+        if isinstance(tensor, Tensor) and name not in constant and id(tensor) not in seen:
             seen.add(id(tensor))
             tensors[name] = tensor
     return tensors

@@ -60,6 +60,14 @@ class Recipe(ABC):
         saved = type(model).from_pretrained(folder)
         model.load_state_dict(saved.state_dict())
 
+    def rebuilt(self, model: PreTrainedModel) -> frozenset[str]:
+        """Names of tensors of the model's state that a checkpoint can do without; none by default.
+
+        Building the model (and loading the stage before) must make them just as they are, and nothing may move them.
+        What a stage freezes by its `trainable` is left out anyway.
+        """
+        return frozenset()
+
     def settings(self) -> dict[str, object]:
         """What of this recipe, besides its stages, must be the same when a training is resumed.
 

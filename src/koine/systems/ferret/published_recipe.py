@@ -77,7 +77,7 @@ class PublishedRecipe(Recipe):
 
     Every process holds the whole model: training all of it takes 16 bytes a parameter (110 GB for 7B) and what the
     activations need; with `lora` 4 bytes a parameter (31 GB for 7B). More `gradient_accumulation` means smaller slices.
-    A checkpoint takes about as much on disk as the training in memory; two are kept.
+    A checkpoint takes about as much on disk as the training in memory, with `lora` as the merged model; two are kept.
 
     Attributes:
         data_files: files of records in the original's format, each as `FILE` or `FILE=REPEAT`; or JSON files that map
@@ -202,6 +202,16 @@ class PublishedRecipe(Recipe):
     def save(self, model: Any, folder: Path) -> None:
         model.save_pretrained(folder, state_dict=None if self.lora is None else merged_state(model))
         shutil.copyfile(self.folder / TOKENIZER_FILE, folder / TOKENIZER_FILE)
+
+    def rebuilt(self, model: Any) -> frozenset[str]:
+        """With LoRA the language model under the adapters: it comes from the base again."""
+        if self.lora is None:
+            return frozenset()
+        return frozenset(
+            name
+            for name, weight in model.named_parameters(remove_duplicate=False)
+            if name.startswith("language_model.") and not weight.requires_grad
+        )
 
     @cached_property
     def _tower(self) -> Path:

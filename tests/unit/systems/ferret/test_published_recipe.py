@@ -382,6 +382,9 @@ class TestLora:
         crash_after(2 * 2 + 1, monkeypatch)
         with pytest.raises(Crash):
             run(replace(recipe), tmp_path / "crashed", overrides=overrides, quiet=True)
+        newest = max((tmp_path / "crashed").rglob("step-*"))
+        language = [name for name in load_file(newest / "training.safetensors") if "/language_model." in name]
+        assert language and all(".lora_" in name for name in language)  # the base isn't kept once more
         resumed = run(replace(recipe), tmp_path / "crashed", overrides=overrides, quiet=True)
         assert (resumed / "model.safetensors").read_bytes() == (expected / "model.safetensors").read_bytes()
 

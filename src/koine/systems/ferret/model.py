@@ -17,6 +17,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from koine.errors import InputError
 from koine.parts.injection import IGNORED_LABEL, Injected, Segments, inject
+from koine.parts.key_value_cache import CACHE
 from koine.systems.ferret.config import FerretConfig
 from koine.systems.ferret.sampler import AverageRegionPooling, GeoRegionSampler
 
@@ -180,6 +181,7 @@ class FerretForConditionalGeneration(PreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         position_ids: Tensor | None = None,
+        cache: Cache | None = None,
         past_key_values: Cache | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
@@ -199,13 +201,15 @@ class FerretForConditionalGeneration(PreTrainedModel, GenerationMixin):
             attention_mask: [batch, tokens], 0 for padding on either side.
             labels: [batch, tokens] long, -100 where nothing is to be learnt.
             inputs_embeds: [batch, length, hidden], a merged sequence in place of all of the above.
+            cache, past_key_values: keys and values of earlier steps of generation, under the newer or the older name.
         Returns:
             With labels: the loss (mean over supervised tokens; 0 if there are none) and no logits, because the output
             layer is applied to supervised positions only. Without labels: logits [batch, length, vocabulary].
         Raises:
             InputError: placeholders and images or regions differ in number.
         """
-        if past_key_values is not None and input_ids is not None and past_key_values.get_seq_length() > 0:
+        cache = past_key_values if cache is None else cache
+        if cache is not None and input_ids is not None and cache.get_seq_length() > 0:
             # A later step of generation: the new token is plain text, also if it is the region token.
             inputs_embeds = self.get_input_embeddings()(input_ids)
         elif inputs_embeds is None:
@@ -228,8 +232,8 @@ class FerretForConditionalGeneration(PreTrainedModel, GenerationMixin):
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             use_cache=use_cache if labels is None else False,
+            **{CACHE: cache},
             **options,
         )
         hidden = output.last_hidden_state
@@ -242,9 +246,9 @@ class FerretForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=output.past_key_values,
             hidden_states=output.hidden_states,
             attentions=output.attentions,
+            **{CACHE: getattr(output, CACHE)},
         )
 
     @torch.no_grad()

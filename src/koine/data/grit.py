@@ -48,6 +48,11 @@ class Turn:
     boxes: tuple[Box, ...]
     masks: tuple[Any, ...] = field(repr=False)
 
+    @property
+    def places(self) -> list[int]:
+        """The numbers of the boxes that the text's placeholders stand for, in the order of the text."""
+        return [int(place) for place in _PLACEHOLDER.findall(self.text)]
+
 
 @dataclass(frozen=True)
 class GritRecord:

@@ -20,12 +20,14 @@ RegionFeatures = Literal["sampler", "average", "none"]
 Orientation = Literal["published", "corrected"]
 Alignment = Literal["corners", "centers"]
 Pooling = Literal["max", "mean"]
+RadiusUnit = Literal["image", "input"]
 _CHOICES: dict[str, Any] = {
     "select_feature": SelectFeature,
     "region_features": RegionFeatures,
     "region_orientation": Orientation,
     "region_alignment": Alignment,
     "sampler_pooling": Pooling,
+    "point_radius_unit": RadiusUnit,
 }
 
 # The published models saw this text before every conversation; it ends in a space, and the template adds another.
@@ -57,6 +59,9 @@ class FerretConfig(PreTrainedConfig):
             patch's centre; "corners": the outermost features belong to the image's edges, which is off by up to half
             a patch there, as published.
         point_radius: a point stands for the square of pixels at most this far from it.
+        point_radius_unit: whose pixels these are. "image": of the picture as given, as published, so that a point
+            covers less of a larger picture; "input": of the square that the tower sees, so that it always covers as
+            much as in training.
         sampler_points: points drawn from each region.
         sampler_anchors: points that each stage keeps.
         sampler_neighbours: points that each stage gathers around each kept one.
@@ -84,6 +89,7 @@ class FerretConfig(PreTrainedConfig):
     region_orientation: Orientation = "corrected"
     region_alignment: Alignment = "centers"
     point_radius: int = 5
+    point_radius_unit: RadiusUnit = "image"
     sampler_points: int = 512
     sampler_anchors: list[int] | tuple[int, ...] = (128, 32)
     sampler_neighbours: list[int] | tuple[int, ...] = (24, 24)
@@ -118,6 +124,14 @@ class FerretConfig(PreTrainedConfig):
                 "region_coordinates is false and region_features is 'none', so that regions would leave no trace: "
                 "switch one of them on"
             )
+
+    def point_reach(self, size: tuple[int, int]) -> tuple[float, float]:
+        """How far a point's window reaches to the sides and up and down, in pixels of an image of `size` (w, h)."""
+        if self.point_radius_unit == "image":
+            return self.point_radius, self.point_radius
+        # The window is 2 * radius + 1 wide: the pixel of the point lies in the middle. It never gets thinner than one.
+        wide, high = ((self.point_radius + 0.5) * side / self.image_size - 0.5 for side in size)
+        return max(wide, 0.0), max(high, 0.0)
 
     @property
     def grid(self) -> int:
@@ -182,6 +196,7 @@ class FerretConfig(PreTrainedConfig):
             "region_token_id": vocab_size - 1 if region_token_id is None else region_token_id,
             "image_positions": True,
             "point_radius": 2,
+            "point_radius_unit": "input",
             "sampler_points": 64,
             "sampler_anchors": (16, 8),
             "sampler_neighbours": (8, 8),

@@ -161,7 +161,7 @@ class FerretProcessor:
             turns[0] = Turn(f"{IMAGE_MARK}\n{turns[0].question}", turns[0].answer)
         if regions is None:
             asked = (region for question, _ in exchanges for region in question.regions)
-            regions = [pixels_of_region(region, self.config.point_radius) for region in asked]
+            regions = [pixels_of_region(region, self.config.point_reach(region.image.size)) for region in asked]
         return self.encode_turns(turns, image, regions if self.config.region_features != "none" else ())
 
     def _write(self, sentence: Sentence, *, as_question: bool = False) -> str:

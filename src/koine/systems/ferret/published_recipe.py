@@ -275,7 +275,8 @@ class RecordConversations(TrainingData):
             example = grit.example(record, self.images.open(record.image), draws, self.options)
             questions = [*(question for question, _ in example.history), example.prompt]
             asked = [region for question in questions for region in question.regions]
-            return self.processor.encode(example, training_regions(record, asked, self.processor.config.point_radius))
+            reach = self.processor.config.point_reach((record.width, record.height))
+            return self.processor.encode(example, training_regions(record, asked, reach))
 
 
 def read_mixture(data_files: Sequence[str], seed: int) -> Mixture[GritRecord]:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from koine.data.annotated import decode_mask
 from koine.data.grit import GritRecord
 from koine.sentence import Region
-from koine.systems.ferret.regions import RegionPixels, training_pixels
-
-_PLACE = re.compile(r"<bbox_location(\d+)>")
+from koine.systems.ferret.regions import PUBLISHED_REACH, Reach, RegionPixels, training_pixels
 
 
-def training_regions(record: GritRecord, regions: Sequence[Region], point_radius: int = 5) -> list[RegionPixels]:
+def training_regions(
+    record: GritRecord, regions: Sequence[Region], point_reach: Reach = PUBLISHED_REACH
+) -> list[RegionPixels]:
     """The pixels of a record's regions, cut to the outlines of the things that they point at.
 
     An example made of a record knows a point, but not the thing under it; the record does.
 
     Args:
         regions: of the example's questions, in order.
+        point_reach: of a point's window, see `regions.point_window`.
     """
     pointed = iter(regions)
     found: list[RegionPixels] = []
     for turn in record.turns[::2]:
-        for place in map(int, _PLACE.findall(turn.text)):
+        for place in turn.places:
             region = next(pointed)
             segment = None
             if turn.masks:
@@ -38,7 +38,7 @@ def training_regions(record: GritRecord, regions: Sequence[Region], point_radius
                     box,
                     segment,
                     (record.width, record.height),
-                    point_radius,
+                    point_reach,
                 )
             )
     return found

@@ -19,6 +19,10 @@ from koine.errors import InputError
 from koine.sentence import Region
 
 Box = tuple[float, float, float, float]
+Reach = tuple[float, float]
+"""How far the window round a point reaches to the sides, and up and down, in pixels of the image."""
+
+PUBLISHED_REACH: Reach = (5, 5)
 
 # Above this multiple of the points wanted, drawing with replacement and dropping repeats beats sorting all pixels.
 _SPARSE = 4
@@ -61,30 +65,31 @@ class RegionPixels:
         return mask
 
 
-def pixels_of_region(region: Region, point_radius: int = 5) -> RegionPixels:
+def pixels_of_region(region: Region, point_reach: Reach = PUBLISHED_REACH) -> RegionPixels:
     """The pixels whose features stand for a region.
 
-    A point stands for the square of pixels around it (11 x 11 as published; the paper's text says a circle), a box for
-    the pixels that it touches, a mask for those of its pixels that lie in its box.
+    A point stands for the pixels around it (a square of 11 x 11 as published; the paper's text says a circle), a box
+    for the pixels that it touches, a mask for those of its pixels that lie in its box.
     """
     size = region.image.size
     if region.kind == "point":
-        return point_window(size, region.bounds[0], region.bounds[1], point_radius)
+        return point_window(size, region.bounds[0], region.bounds[1], point_reach)
     x0, y0, x1, y1 = region.bounds
     touched = RegionPixels(size, (int(x0), int(y0), int(np.ceil(x1)), int(np.ceil(y1))))
     return touched if region.mask is None else touched.within(region.mask)
 
 
-def point_window(size: tuple[int, int], x: float, y: float, radius: int = 5) -> RegionPixels:
-    """The square of pixels at most `radius` from the point (x, y) in pixels, cut at the borders of the image."""
-    width, height = size
+def point_window(size: tuple[int, int], x: float, y: float, reach: Reach = PUBLISHED_REACH) -> RegionPixels:
+    """The pixels at most so far to the sides and up and down from that of the point (x, y), cut at the borders."""
+    (width, height), (across, down) = size, reach
+    column, row = int(x), int(y)
     return RegionPixels(
         size,
         (
-            int(max(0, x - radius)),
-            int(max(0, y - radius)),
-            int(min(width, x + radius + 1)),
-            int(min(height, y + radius + 1)),
+            int(max(0, column - across + 0.5)),
+            int(max(0, row - down + 0.5)),
+            int(min(width, column + across + 1.5)),
+            int(min(height, row + down + 1.5)),
         ),
     )
 
@@ -101,7 +106,7 @@ def training_pixels(
     box: Sequence[float],
     segment: NDArray[np.bool_] | None,
     size: tuple[int, int],
-    point_radius: int = 5,
+    point_reach: Reach = PUBLISHED_REACH,
 ) -> RegionPixels:
     """The pixels that stand for a thing in published training data, where its box and perhaps its outline are known.
 
@@ -114,13 +119,14 @@ def training_pixels(
         box: of the thing, pixel numbers with the last column and row included.
         segment: [height, width], the thing's outline, if known.
         size: (width, height) of the image.
+        point_reach: of a point's window, see `point_window`.
     """
     if kind == "box":
         whole = inclusive_box(size, coordinates)
         if segment is None:
             return whole
     else:
-        whole = point_window(size, coordinates[0], coordinates[1], point_radius)
+        whole = point_window(size, coordinates[0], coordinates[1], point_reach)
         segment = inclusive_box(size, box).to_mask() if segment is None else segment
     cut = whole.within(segment)
     return cut if cut.count else whole

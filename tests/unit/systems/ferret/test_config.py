@@ -22,6 +22,17 @@ def test_our_own_models_read_the_map_where_the_point_is():
     assert (config.region_token_id, config.grid, config.image_size) == (299, 8, 64)
 
 
+@pytest.mark.parametrize("size", [(64, 64), (128, 64), (640, 480), (32, 48), (1, 1), (7, 3000)])
+def test_a_point_of_the_nano_model_covers_the_same_share_of_every_picture(size):
+    config = FerretConfig.nano(300)
+    for reach, side in zip(config.point_reach(size), size, strict=True):
+        assert 2 * reach + 1 == pytest.approx(max(1, 5 * side / 64))  # pixels of the window
+
+
+def test_a_point_of_the_published_models_is_eleven_pixels_wide():
+    assert FerretConfig.published("7b").point_reach((640, 480)) == (5, 5)
+
+
 def test_it_survives_saving(tmp_path):
     config = tiny_config(region_features="average", region_coordinates=False)
     config.save_pretrained(tmp_path)
@@ -31,6 +42,7 @@ def test_it_survives_saving(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"point_radius_unit": "pixels"}, "'pixels'"),
         ({"region_features": "sample"}, "'sample'.*did you mean 'sampler'"),
         ({"sampler_anchors": (8, 9)}, "can't keep 9 of 8 points"),
         ({"sampler_anchors": (8,)}, "differ in length"),

@@ -43,7 +43,7 @@ def test_a_conversation_about_an_image(processor, image, box):
     ).replace("<image>\n", "<image>\n")
     learnt = [token for token in encoded.labels if token != -100]
     assert text_of(processor, learnt) == "A mug.</s> No, near [0, 0, 100, 100].</s>"
-    assert [region.count for region in encoded.regions] == [25, 90]
+    assert [region.count for region in encoded.regions] == [117, 90]  # the point: 5 x 5 of 16 x 16 pixels
     assert encoded.image.shape == (16, 16, 3)
 
 

@@ -34,7 +34,7 @@ def blank() -> Image:
 
 
 def test_a_point_stands_for_the_square_around_it(blank):
-    found = pixels_of_region(Region.point(blank, 4.9, 1.2), point_radius=1)
+    found = pixels_of_region(Region.point(blank, 4.9, 1.2), point_reach=(1, 1))
     assert rows(found.to_mask()) == ["...###", "...###", "...###", "......"]
 
 
@@ -50,8 +50,13 @@ def test_a_mask_stands_for_its_pixels_inside_its_box(blank):
     assert rows(cut.to_mask()) == ["......", "#.....", "#.....", "####.."]
 
 
+def test_a_window_may_reach_further_to_the_sides_than_up_and_down(blank):
+    found = pixels_of_region(Region.point(blank, 2, 1), point_reach=(1.75, 0.25))
+    assert rows(found.to_mask()) == ["......", "#####.", "......", "......"]
+
+
 def test_windows_end_at_the_borders():
-    assert point_window((6, 4), 0, 3, radius=2).rectangle == (0, 1, 3, 4)
+    assert point_window((6, 4), 0, 3, reach=(2, 2)).rectangle == (0, 1, 3, 4)
 
 
 @given(st.integers(1, 7), st.integers(1, 7), st.data())
@@ -68,8 +73,8 @@ def test_training_cuts_to_the_outline_and_never_to_nothing():
     outline[1, 1:3] = True
     assert training_pixels("box", (0, 0, 2, 2), (0, 0, 2, 2), outline, (6, 4)).count == 2
     assert training_pixels("box", (4, 2, 5, 3), (4, 2, 5, 3), outline, (6, 4)).count == 4
-    assert training_pixels("point", (2, 1), (0, 0, 2, 2), outline, (6, 4), point_radius=0).count == 1
-    assert training_pixels("point", (2, 1), (0, 0, 2, 2), None, (6, 4), point_radius=5).count == 9
+    assert training_pixels("point", (2, 1), (0, 0, 2, 2), outline, (6, 4), point_reach=(0, 0)).count == 1
+    assert training_pixels("point", (2, 1), (0, 0, 2, 2), None, (6, 4), point_reach=(5, 5)).count == 9
 
 
 def table_of(*regions: RegionPixels) -> RegionTable:

@@ -508,7 +508,6 @@ def regions_in(question: str, image: Image) -> list[Region]:
 
 
 READERS: dict[str, Callable[[str, tuple[int, int]], Any]] = {
-    "caption_decoder": lambda text, size: unzipped(parsing.read_caption(text, size)),
     "refcoco_template": parsing.read_referring,
     "flickr_template": lambda text, size: unzipped(parsing.read_phrases(text, size)),
     "pope_template": parsing.read_numbered,

@@ -15,7 +15,7 @@ Box: TypeAlias = tuple[float, float, float, float]
 BINS = 1000
 """Ferret writes coordinates as whole thousandths of the picture's sides."""
 
-_BRACKETS = re.compile(r"\[([^\[\]]*)\]")
+_BRACKETS = re.compile(r"\[([^\]]*)\]")
 _DELIMITER = re.compile(r"[.,;!?]")
 
 

@@ -51,7 +51,10 @@ def test_written_boxes_are_cut_to_whole_pixels() -> None:
     assert answer.parts == ("a ", (99, 50, 0, 0), " b")
 
 
-@pytest.mark.parametrize("text", ["a [1, 2, 3, 4] b [5, 6]", "a [1, 2, 3, 4] b [x]", "no brackets", "open [1, 2, 3, 4"])
+@pytest.mark.parametrize(
+    "text",
+    ["a [1, 2, 3, 4] b [5, 6]", "a [1, 2, 3, 4] b [x]", "a [1, 2 [3, 4, 5, 6]", "no brackets", "open [1, 2, 3, 4"],
+)
 def test_one_bad_bracket_spoils_an_answer(text: str) -> None:
     answer = Answer.of_written(text, 100, 50)
     assert (answer.boxes, answer.text) == ((), text)

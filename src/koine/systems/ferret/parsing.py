@@ -1,7 +1,8 @@
 """Reading Ferret's answers: the boxes that they hold, the words that the boxes belong to.
 
-`read_answer` is for people and never fails. The others read as the published evaluation and demonstrations do, each
-with its own idea of which words a box belongs to; pixels are truncated as theirs are.
+`read_answer` is for people and never fails. The others read as the published demonstrations do, each with its own idea
+of which words a box belongs to; pixels are truncated as theirs are. How the published evaluation reads is
+`koine.evaluation.answers.Answer.of_written`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ PUBLISHED_BINS = 1000
 _BOX = re.compile(r"\[(\d+), (\d+), (\d+), (\d+)\]")
 _LOOSE_BOX = re.compile(r"\[\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*\]")
 _WORDS_AND_BOX = re.compile(r"([a-zA-Z\s]+)\s+(\[[\d,\s]+\])")
-_END_OF_CLAUSE = re.compile(r"[.,;!?]")
 _LAST_CLAUSE = re.compile(r"[^.,;!?\n\]]*$")
 
 
@@ -72,26 +72,6 @@ def to_pixels(numbers: Sequence[float], size: tuple[int, int], bins: int = PUBLI
     width, height = size
     x0, y0, x1, y1 = numbers
     return from_bin(x0, width, bins), from_bin(y0, height, bins), from_bin(x1, width, bins), from_bin(y1, height, bins)
-
-
-def read_caption(text: str, size: tuple[int, int]) -> list[Grounded]:
-    """As the published evaluation reads grounded text: a bracket, and the words between the last clause and it.
-
-    After a box everything up to the next of `. , ; ! ?` belongs to no box.
-
-    Raises:
-        ValueError: a bracket holds something other than four integers. The published evaluation then takes the whole
-            answer as one without boxes (or stops, where the integers are too few).
-    """
-    found: list[Grounded] = []
-    words_from = closing = 0
-    while (opening := text.find("[", closing)) >= 0 and (closing := text.find("]", opening)) >= 0:
-        numbers = [int(number) for number in text[opening + 1 : closing].split(",")]
-        found.append((text[words_from:opening].strip(), to_pixels(numbers, size)))
-        # The next of these marks may be a comma inside the next bracket, which leaves that one without words.
-        clause = _END_OF_CLAUSE.search(text, closing)
-        words_from = clause.end() if clause else len(text)
-    return found
 
 
 def read_referring(text: str, size: tuple[int, int]) -> tuple[list[str], list[PixelBox]]:

@@ -18,9 +18,16 @@ from koine.training.stage import Stage
 
 Batch = dict[str, Tensor]
 
+_POOL = 50
+"""Batches' worth of examples that are sorted by length together."""
+
 
 class TrainingData(Protocol):
-    """The examples of a stage."""
+    """The examples of a stage.
+
+    One whose examples differ in length may have an attribute `lengths`, [len(self)] int64: then a batch is made of
+    examples of about one length, so that little of it is padding.
+    """
 
     def __len__(self) -> int:
         """How many examples there are; an epoch visits each once."""
@@ -39,15 +46,32 @@ class Order:
 
     Step s (counted from 1) sees positions (s - 1) * batch_size ... s * batch_size - 1 of the endless sequence of
     epochs; a batch may hold the end of one epoch and the beginning of the next, so none is ever short.
+
+    With `lengths`, an epoch is cut into batches of examples of similar length: of every `_POOL` batches' worth of the
+    permutation, sorted; the batches come in random order, and what does not fill one is left to other epochs.
     """
 
-    def __init__(self, length: int, batch_size: int, *, seed: int) -> None:
+    def __init__(self, length: int, batch_size: int, *, seed: int, lengths: np.ndarray | None = None) -> None:
         if length < 1:
             raise InputError("the training data has 0 examples: give data with at least one example")
-        self.length = length
+        if lengths is not None and length < batch_size:
+            lengths = None
+        self.length = length if lengths is None else length - length % batch_size
         self.batch_size = batch_size
+
+        def permutation(epoch: int) -> np.ndarray:
+            order = _permutation(length, seed, epoch)
+            if lengths is None:
+                return order
+            return _grouped(
+                order[: self.length],
+                lengths,
+                batch_size,
+                _permutation(self.length // batch_size, seed, epoch, Purpose.GROUPS),
+            )
+
         # Two epochs are enough for a batch on their border; more would hold needless memory with large data sets.
-        self._permutation = lru_cache(maxsize=2)(lambda epoch: _permutation(length, seed, epoch))
+        self._permutation = lru_cache(maxsize=2)(permutation)
 
     def indices(self, step: int) -> Tensor:
         """[batch_size] int64 in [0, length)."""
@@ -60,9 +84,16 @@ class Order:
         return torch.from_numpy(indices)
 
 
-def _permutation(length: int, seed: int, epoch: int) -> np.ndarray:
-    key = derive_seed(Purpose.ORDER, seed)
+def _permutation(length: int, seed: int, epoch: int, purpose: Purpose = Purpose.ORDER) -> np.ndarray:
+    key = derive_seed(purpose, seed)
     return np.random.Generator(np.random.Philox(key=[key, epoch])).permutation(length)
+
+
+def _grouped(order: np.ndarray, lengths: np.ndarray, batch_size: int, shuffled: np.ndarray) -> np.ndarray:
+    """`order`, whole batches of it, so that a batch's examples are of similar length; `shuffled`: order of batches."""
+    pool = np.arange(len(order)) // (_POOL * batch_size)
+    batches = order[np.lexsort((lengths[order], pool))].reshape(-1, batch_size)
+    return batches[shuffled].ravel()
 
 
 def slice_size(stage: Stage, processes: int) -> int:
@@ -107,7 +138,10 @@ def batches(
     With `stage.prefetch` a background thread works that many batches ahead. Since a batch is a function of its step
     the order of events can't change it.
     """
-    order = Order(len(data), stage.batch_size, seed=stage.seed)
+    lengths = getattr(data, "lengths", None)
+    order = Order(
+        len(data), stage.batch_size, seed=stage.seed, lengths=None if lengths is None else np.asarray(lengths)
+    )
     size = slice_size(stage, processes)
 
     def prepare(step: int) -> list[Batch]:

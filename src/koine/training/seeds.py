@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     ORDER = 1
     DATA = 2
     DROPOUT = 3
+    GROUPS = 4
 
 
 def derive_seed(purpose: Purpose, *counters: int) -> int:

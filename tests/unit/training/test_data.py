@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -43,6 +44,32 @@ def test_a_step_can_be_asked_for_directly() -> None:
 def test_a_batch_larger_than_the_data_goes_through_several_epochs() -> None:
     counts = torch.bincount(Order(3, 8, seed=0).indices(1), minlength=3)
     assert counts.sum() == 8 and counts.min() >= 2
+
+
+def test_batches_of_one_length_hold_each_example_once_an_epoch_in_an_order_of_its_own() -> None:
+    lengths = np.arange(60) % 5
+    order = Order(60, 6, seed=0, lengths=lengths)
+    epochs = [torch.stack([order.indices(step) for step in range(first, first + 10)]) for first in (1, 11)]
+    for epoch in epochs:
+        assert sorted(epoch.ravel().tolist()) == list(range(60))
+        assert (np.ptp(lengths[epoch.numpy()], axis=1) == 0).all()
+    assert epochs[0].tolist() != epochs[1].tolist()
+    assert sorted(lengths[epochs[0][:, 0]]) != list(lengths[epochs[0][:, 0]]), "batches come sorted by length"
+
+
+def test_what_fills_no_batch_of_one_length_has_its_turn_in_another_epoch() -> None:
+    order = Order(20, 8, seed=0, lengths=np.arange(20))
+    assert len(torch.unique(torch.cat([order.indices(step) for step in (1, 2)]))) == 16
+    seen = torch.cat([order.indices(step) for step in range(1, 41)])
+    assert len(torch.unique(seen)) == 20
+
+
+def test_lengths_of_the_data_group_its_batches() -> None:
+    class Ragged(Numbers):
+        lengths = torch.arange(20) // 8
+
+    drawn = [batch[0]["index"] // 8 for batch in batches(Ragged(), STAGE, first_step=1)]
+    assert all(len(torch.unique(lengths)) <= 2 for lengths in drawn)
 
 
 def test_no_data_is_an_error() -> None:

@@ -12,8 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from koine.data.strokes import draw_stroke
-from koine.data.world_phrases import scene_codes
-from koine.data.world_recolouring import recolour, safe_turns
+from koine.data.world_recolouring import draw_saturation, exchange_colours
 from koine.sentence import Example, Image, Part, Region, RegionKind, Sentence
 from koine.world.facts import ATTRIBUTES, VALUES, Facts, members, observe, value
 from koine.world.language import article, grounded_caption, name, phrase, pick
@@ -56,7 +55,7 @@ class Mixture:
         exists: asks for something that is there; the answer says where.
         absent: asks for something that is not there; the answer says no, and what there is instead.
         ask: a question about the picture without regions.
-        colourless: the share of whole conversations about a picture in other colours or none (regions only).
+        colourless: the share of whole conversations about a picture in another's colours or none (regions only).
     """
 
     refer: float = 5.0
@@ -91,17 +90,20 @@ def conversation(
     return _example(scene, image, drawn)
 
 
-def colourless_conversation(scene: Scene, view: Observation, rng: np.random.Generator, *, turns: int) -> Example | None:
-    """`turns` questions about regions of the picture in other colours or none, and no question about colours.
+def colourless_conversation(
+    scene: Scene, view: Observation, rng: np.random.Generator, *, colours_of: np.ndarray, turns: int
+) -> Example | None:
+    """`turns` questions about regions of the picture in the colours of another or none, and none about colours.
 
     See `koine.data.world_recolouring`.
+
+    Args:
+        colours_of: uint8 [H, W, 3], the picture that lends its colours.
     """
     facts = observe(scene, view)
     if not facts.seen:
         return None
-    turn, safe = safe_turns(scene_codes(scene)[None], rng)
-    saturation = np.array([1.0 if safe[0] and rng.random() < 0.7 else 0.0])
-    image = Image(recolour(view.image[None], turn, saturation)[0])
+    image = Image(exchange_colours(view.image[None], colours_of[None], draw_saturation(1, rng))[0])
     weights = {**REFER_WEIGHTS, "colour": 0.0, "description": 0.0}
     asked = region_questions(scene, view, rng)
     drawn = [_about_region(asked, weights, facts, view, image, rng) for _ in range(turns)]
@@ -281,10 +283,15 @@ def conversations(
     """One conversation a scene; the same for the same seed."""
     mixture = mixture or Mixture()
     rng = np.random.default_rng((seed, 23))
+    lender: np.ndarray | None = None
     for scene, view in scenes:
+        if lender is None:
+            lender = np.zeros_like(view.image)  # nobody came before the first: it is shown in grey
+        example: Example | None
         if rng.random() < mixture.colourless:
-            example = colourless_conversation(scene, view, rng, turns=turns)
+            example = colourless_conversation(scene, view, rng, colours_of=lender, turns=turns)
         else:
             example = conversation(scene, view, rng, mixture=mixture, turns=turns)
+        lender = view.image
         if example is not None:
             yield example

@@ -79,6 +79,15 @@ def test_a_full_disk_becomes_one_line_with_path_and_reason(tmp_path):
     assert names(tmp_path) == []
 
 
+def test_the_kernel_s_full_disk_leaves_the_old_file_and_no_other(tmp_path, full_disk):
+    target = tmp_path / "report.html"
+    target.write_text("old")
+    full_disk(target)
+    with pytest.raises(InputError, match="No space left on device: free some"), write_atomically(target) as temporary:
+        temporary.write_text("new")
+    assert target.read_text() == "old" and names(tmp_path) == ["report.html"]
+
+
 def test_a_disk_that_turns_out_to_be_full_when_the_bytes_reach_it_is_noticed_before_the_rename(tmp_path, monkeypatch):
     target = tmp_path / "report.html"
     target.write_text("old")

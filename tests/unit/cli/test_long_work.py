@@ -50,6 +50,18 @@ class TestTour:
         shown = capsys.readouterr().out
         assert "1 of 2" in shown and (tmp_path / "somewhere" / "index.html").as_uri() in shown
 
+    def test_a_full_disk_is_one_line_and_no_half_page(self, capsys, tmp_path, full_disk):
+        (tmp_path / "tour").mkdir()
+        (tmp_path / "tour" / "index.html").write_text("the old page")
+        full_disk(tmp_path / "tour" / "index.html")
+        assert main(["tour"]) == 2
+        shown = capsys.readouterr()
+        assert shown.err.startswith("error: cannot write tour/index.html: No space left on device: free some space")
+        assert shown.err.count("\n") == 1 and "1 of 2" not in shown.out
+        assert [(path.name, path.read_text()) for path in (tmp_path / "tour").iterdir()] == [
+            ("index.html", "the old page")
+        ]
+
     def test_missing_weights_stop_it_before_it_starts(self, monkeypatch, capsys, tmp_path):
         def missing(name: str) -> Path:
             raise InputError("the nano weights of 'echo' are missing at x: train them")

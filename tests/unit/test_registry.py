@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,8 @@ def test_an_unknown_system_is_answered_with_the_nearest():
         koine.load("feret")
 
 
-def test_a_planned_system_says_so():
+def test_a_planned_system_says_so(monkeypatch):
+    monkeypatch.setitem(SYSTEMS, "spae", replace(SYSTEMS["spae"], status="planned", entry=None))
     with pytest.raises(InputError, match=r"'spae' is planned .* \(ferret"):
         koine.load("spae")
     with pytest.raises(InputError, match="planned"):

@@ -1,6 +1,7 @@
 """A small system that answers at once, so that the commands can be tried without weights."""
 
 import sys
+from dataclasses import replace
 from types import ModuleType
 from typing import ClassVar
 
@@ -41,7 +42,7 @@ def echo(monkeypatch: pytest.MonkeyPatch) -> type[Echo]:
     info = registry.SystemInfo(
         "echo", "Echo", "0000.00000", "repeats", ("text",), ("text",), "verified", "koine.systems.echo.system:Echo"
     )
-    planned = registry.SYSTEMS["spae"]
+    planned = replace(registry.SYSTEMS["spae"], status="planned", entry=None)
     monkeypatch.setattr(registry, "SYSTEMS", {"echo": info, "spae": planned})
     Echo.asked, Echo.loaded = [], []
     return Echo

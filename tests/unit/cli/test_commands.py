@@ -162,6 +162,8 @@ class TestKnowing:
         assert len(names) == 11 and "ferret" in names
 
     def test_info_shows_paper_and_published_weights(self, capsys):
+        from koine import SYSTEMS
+
         assert main(["info", "MetaCLIP"]) == 0
         shown = capsys.readouterr().out
         assert "arxiv.org/abs/2309.16671" in shown and "CC BY-NC" in shown and SYSTEMS["metaclip"].status in shown

@@ -46,6 +46,7 @@ class Beit3Config(PreTrainedConfig):
         image_size, patch_size: pixels; images are square.
         vocab_size: rows of the word table. The published one has 64,010, of which 64,002 are tokens.
         max_text_tokens: longest text, special tokens included.
+        has_text: whether there is a language branch at all; a classifier of images can do without.
         experts: what each modality has for itself. "decoupled": everything but the softmax of the attention, as the
             published weights; "feed-forward": only the feed-forward networks, attention and norms are shared, as the
             paper says; "none": nothing but the tables of positions, a plain transformer (for comparison).
@@ -74,6 +75,7 @@ class Beit3Config(PreTrainedConfig):
     num_channels: int = 3
     vocab_size: int = 64_010
     max_text_tokens: int = 1022
+    has_text: bool = True
     experts: Experts = "decoupled"
     fusion_layers: int = 0
     drop_path_rate: float = 0.0
@@ -98,6 +100,8 @@ class Beit3Config(PreTrainedConfig):
         for option, choices in (("experts", Experts), ("initialization", Initialization)):
             if getattr(self, option) not in get_args(choices):
                 raise InputError.unknown(f"{option} of BEiT-3", getattr(self, option), get_args(choices))
+        if not self.has_text and set(self.heads) - {"classification"}:
+            raise InputError(f"heads {self.heads} need texts: give has_text=True, or the head 'classification' alone")
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"hidden_size {self.hidden_size} can't be shared by {self.num_attention_heads} attention heads: "
@@ -133,6 +137,11 @@ class Beit3Config(PreTrainedConfig):
         The published classification and VQA models drop it when they are fine-tuned; all others keep it.
         """
         return not self.heads or not set(self.heads) <= _WITHOUT_FINAL_NORM
+
+    @property
+    def decoupled(self) -> bool:
+        """Whether texts have attention and norms of their own."""
+        return self.has_text and self.experts == "decoupled"
 
     @classmethod
     def published(

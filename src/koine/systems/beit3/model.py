@@ -66,15 +66,13 @@ class Encoder(nn.Module):
         super().__init__()
         width = config.hidden_size
         # Images and texts count from the first position each, in tables of their own.
+        tables = {"A": config.image_tokens, **({"B": config.max_text_tokens} if config.has_text else {})}
         self.embed_positions = nn.ModuleDict(
-            {
-                "A": nn.Embedding(config.image_tokens + POSITION_OFFSET, width),
-                "B": nn.Embedding(config.max_text_tokens + POSITION_OFFSET, width),
-            }
+            {letter: nn.Embedding(positions + POSITION_OFFSET, width) for letter, positions in tables.items()}
         )
         self.layers = nn.ModuleList(MultiwayLayer(config, number) for number in range(config.num_hidden_layers))
         self.layer_norm = (
-            Multiway(lambda: nn.LayerNorm(width, eps=config.layer_norm_eps), separate=config.experts == "decoupled")
+            Multiway(lambda: nn.LayerNorm(width, eps=config.layer_norm_eps), separate=config.decoupled)
             if config.has_final_norm
             else None
         )
@@ -104,7 +102,7 @@ class Backbone(nn.Module):
 
     def __init__(self, config: Beit3Config) -> None:
         super().__init__()
-        self.text_embed = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.text_embed = nn.Embedding(config.vocab_size, config.hidden_size) if config.has_text else None
         self.vision_embed = VisionEmbedding(config)
         self.encoder = Encoder(config)
 
@@ -120,8 +118,10 @@ class Backbone(nn.Module):
             input_ids: [texts, tokens].
             positions: where each stands in its text, [tokens] or [texts, tokens]; counted from 0 by default.
         Raises:
-            InputError: the text is longer than there are positions.
+            InputError: the text is longer than there are positions, or this model reads images only.
         """
+        if self.text_embed is None:
+            raise InputError("this BEiT-3 has no language branch: load other weights than a classifier's")
         table = self.encoder.embed_positions["B"]
         if positions is None:
             longest = table.num_embeddings - POSITION_OFFSET
@@ -184,6 +184,19 @@ class Backbone(nn.Module):
         route = Route(image_tokens, fused=len(parts) > 1 if fused is None else fused)
         return self.encoder(tokens, route, mask=mask, store=store, keep_states=keep_states)
 
+    def continue_text(
+        self, input_ids: Tensor, *, positions: Tensor, mask: Tensor, store: KeyValueStore, fused: bool
+    ) -> Tensor:
+        """Features [batch, tokens, width] of text tokens that follow on what `store` holds.
+
+        Args:
+            input_ids, positions: [batch, tokens].
+            mask: bool [batch or 1, 1, tokens, held + tokens], True where a token may look.
+            fused: whether what they follow on is an image.
+        """
+        tokens = self.embed_texts(input_ids, positions)
+        return self.encoder(tokens, Route(0, fused=fused), mask=mask, store=store).last_hidden_state
+
 
 @dataclass(frozen=True)
 class MaskedPrediction:
@@ -219,10 +232,10 @@ class Beit3Model(PreTrainedModel):
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
-        return self.beit3.text_embed
+        return self.beit3.vision_embed if self.beit3.text_embed is None else self.beit3.text_embed
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        self.beit3.text_embed = value  # type: ignore[assignment]
+        self.beit3.text_embed = value
 
     def forward(
         self,
@@ -249,12 +262,12 @@ class Beit3Model(PreTrainedModel):
 
     def classify(self, pixel_values: Tensor) -> Tensor:
         """Logits [images, classes] of images [images, 3, size, size] in ImageNet's normalisation."""
-        head: ClassificationHead = self._head("classification")
+        head: ClassificationHead = self.require("classification")
         return head(self.beit3(pixel_values).last_hidden_state)
 
     def answer(self, pixel_values: Tensor, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Logits [pairs, answers] of questions [pairs, tokens] about images [pairs, 3, size, size]."""
-        head: VqaHead = self._head("vqa")
+        head: VqaHead = self.require("vqa")
         input_ids, attention_mask = trim_padding(input_ids, attention_mask)
         return head(self.beit3(pixel_values, input_ids, attention_mask=attention_mask).last_hidden_state)
 
@@ -264,7 +277,7 @@ class Beit3Model(PreTrainedModel):
         Args:
             first, second: [statements, 3, size, size].
         """
-        head: Nlvr2Head = self._head("nlvr2")
+        head: Nlvr2Head = self.require("nlvr2")
         input_ids, attention_mask = trim_padding(input_ids, attention_mask)
         output = self.beit3(
             torch.cat((first, second)),
@@ -275,19 +288,19 @@ class Beit3Model(PreTrainedModel):
 
     def embed_images(self, pixel_values: Tensor) -> Tensor:
         """Unit vectors [images, width] of images [images, 3, size, size], to compare with those of texts."""
-        head: RetrievalHead = self._head("retrieval")
+        head: RetrievalHead = self.require("retrieval")
         return head.embed_images(self.beit3(pixel_values).last_hidden_state)
 
     def embed_texts(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Unit vectors [texts, width] of texts [texts, tokens], to compare with those of images."""
-        head: RetrievalHead = self._head("retrieval")
+        head: RetrievalHead = self.require("retrieval")
         input_ids, attention_mask = trim_padding(input_ids, attention_mask)
         return head.embed_texts(self.beit3(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state)
 
     @property
     def logit_scale(self) -> Tensor:
         """What cosine similarities are multiplied with in retrieval, []."""
-        head: RetrievalHead = self._head("retrieval")
+        head: RetrievalHead = self.require("retrieval")
         return head.logit_scale.exp()
 
     def predict_words(
@@ -316,7 +329,7 @@ class Beit3Model(PreTrainedModel):
         Raises:
             InputError: there is no source.
         """
-        head: CaptioningHead = self._head("captioning")
+        head: CaptioningHead = self.require("captioning")
         source = 0 if pixel_values is None else self.config.image_tokens
         positions, given, attended = None, input_ids, attention_mask
         if source_ids is not None:
@@ -349,7 +362,7 @@ class Beit3Model(PreTrainedModel):
             patch_mask: [batch, patches] bool, hidden patches.
             token_mask: [batch, tokens] bool, where words are to be predicted.
         """
-        head: PretrainingHead = self._head("pretraining")
+        head: PretrainingHead = self.require("pretraining")
         hidden = self.beit3(
             pixel_values,
             input_ids,
@@ -400,7 +413,12 @@ class Beit3Model(PreTrainedModel):
         self.load_state_dict(fitting, strict=False)
         return missing
 
-    def _head(self, name: Head) -> Any:
+    def require(self, name: Head) -> Any:
+        """The head of that name.
+
+        Raises:
+            InputError: these weights have no such head.
+        """
         if name not in self.heads:
             have = ", ".join(self.config.heads) or "no head at all"
             raise InputError(f"this BEiT-3 has no {name} head, it has {have}: load weights with {name}")

@@ -94,7 +94,7 @@ class MultiwayAttention(nn.Module):
         super().__init__()
         width = config.hidden_size
         gain = sub_ln_gain(config.num_hidden_layers)
-        separate = config.experts == "decoupled"
+        separate = config.decoupled
         self.heads = config.num_attention_heads
         self.q_proj = Multiway(lambda: nn.Linear(width, width), separate=separate)
         self.k_proj = Multiway(lambda: nn.Linear(width, width), separate=separate)
@@ -123,7 +123,7 @@ class MultiwayLayer(GradientCheckpointingLayer):
     def __init__(self, config: Beit3Config, number: int) -> None:
         super().__init__()
         width, eps = config.hidden_size, config.layer_norm_eps
-        decoupled = config.experts == "decoupled"
+        decoupled = config.decoupled
         self.number = number
         self.drop_path = config.drop_path_rate * number / max(1, config.num_hidden_layers - 1)
         self.self_attn_layer_norm = Multiway(lambda: nn.LayerNorm(width, eps=eps), separate=decoupled)
@@ -132,7 +132,7 @@ class MultiwayLayer(GradientCheckpointingLayer):
         self.final_layer_norm = Multiway(lambda: nn.LayerNorm(width, eps=eps), separate=decoupled)
         self.ffn = Multiway(
             lambda: FeedForward(config),
-            separate=config.experts != "none",
+            separate=config.has_text and config.experts != "none",
             fusion=number >= config.num_hidden_layers - config.fusion_layers,
         )
 

@@ -1,0 +1,159 @@
+"""Drawing grids from a gated PixelCNN with everything kept that was computed: each new code costs one code.
+
+The vertical stack of a row depends on the rows above it only, so it is run once a row. Then the horizontal stack goes
+along the row, and at each place reads the few places to its left that it keeps. The naive way runs the whole network
+at all places for each code. The sums are the same ones, and so are the grids.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from koine.errors import InputError
+from koine.systems.vqvae.pixelcnn import GatedLayer, GatedPixelCNN, gate
+from koine.systems.vqvae.sampling import SamplingOptions, draw
+
+
+@torch.inference_mode()
+def sample(
+    prior: GatedPixelCNN,
+    uniforms: Tensor,
+    *,
+    classes: Tensor | None = None,
+    text: Tensor | None = None,
+    options: SamplingOptions | None = None,
+    given: Tensor | None = None,
+) -> Tensor:
+    """Grids [n, rows, columns] long, on the prior's device.
+
+    Args:
+        uniforms: [n, rows, columns] in [0, 1), one for each code to draw.
+        classes: [n, attributes], `UNSAID` where an attribute is left open.
+        text: [n, text width].
+        given: [n, rows, columns] long, codes that are to stay; -1 where one is to be drawn.
+    Raises:
+        InputError: a condition or given codes that don't fit.
+    """
+    options = options or SamplingOptions()
+    options.check(prior.codes)
+    prior.check(None if given is None else given.clamp(min=0), classes, text)
+    if given is not None and given.shape != uniforms.shape:
+        raise InputError(f"given codes {list(given.shape)} don't cover the grid: give {list(uniforms.shape)}")
+    device = prior.embedding.weight.device
+    uniforms = uniforms.to(device)
+    layers = [_Layer.of(layer, layer.asked(classes, text)) for layer in prior.layers]  # type: ignore[arg-type]
+    count, rows, columns = uniforms.shape
+    grids = torch.zeros(count, rows, columns, dtype=torch.long, device=device)
+    history = _Rows(prior, layers, count, columns)
+    head_in, head_out = (_pointwise(module.weight) for module in (prior.head[0], prior.head[2]))
+    for row in range(rows):
+        # [columns, n, 2 width] for each layer: all that the horizontal stack adds which it doesn't compute itself.
+        addends = history.above(layers)
+        seen = [
+            uniforms.new_zeros(count, (layer.reach + columns) * layer.width, dtype=head_in.dtype) for layer in layers
+        ]
+        for column in range(columns):
+            state = None
+            for number, layer in enumerate(layers):
+                if state is not None:  # the embedding of this place isn't known yet, and mask A hides it
+                    layer.write(seen[number], column, state)
+                state = layer.step(seen[number], column, addends[number][column], state)
+            assert state is not None
+            hidden = F.relu(torch.addmm(prior.head[0].bias, state, head_in))
+            logits = torch.addmm(prior.head[2].bias, hidden, head_out)
+            code = draw(logits, uniforms[:, row, column], options)
+            if given is not None:
+                code = torch.where(given[:, row, column] < 0, code, given[:, row, column])
+            grids[:, row, column] = code
+            layers[0].write(seen[0], column, prior.embedding(code))
+        history.append(prior.embedding(grids[:, row]).permute(0, 2, 1))
+    return grids
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A layer's weights as matrices, ready for one place at a time.
+
+    Attributes:
+        reach, width: places to the left (and rows above) that it sees, and channels.
+        condition: [n or 1, 2 width].
+        horizontal: [seen places x width, 2 width]; mask A's place left out.
+        out, out_bias: [width, width] and [width].
+        residual: whether the layer adds its input.
+    """
+
+    layer: GatedLayer
+    reach: int
+    width: int
+    condition: Tensor
+    horizontal: Tensor
+    out: Tensor
+    out_bias: Tensor
+    residual: bool
+
+    @classmethod
+    def of(cls, layer: GatedLayer, condition: Tensor) -> _Layer:
+        weight = layer.horizontal.weight[:, :, 0]  # [2 width, width, places]
+        seen = weight[:, :, :-1] if layer.masked else weight
+        return cls(
+            layer=layer,
+            reach=layer.reach,
+            width=weight.shape[1],
+            condition=condition,
+            horizontal=seen.permute(2, 1, 0).reshape(-1, len(weight)).contiguous(),
+            out=_pointwise(layer.horizontal_out.weight),
+            out_bias=layer.horizontal_out.bias,  # type: ignore[arg-type]
+            residual=not layer.masked,
+        )
+
+    def write(self, seen: Tensor, column: int, state: Tensor) -> None:
+        """Puts a place's input [n, width] into what the layer has seen of the row."""
+        start = (self.reach + column) * self.width
+        seen[:, start : start + self.width] = state
+
+    def step(self, seen: Tensor, column: int, addend: Tensor, state: Tensor | None) -> Tensor:
+        """The layer's output [n, width] at a place."""
+        start = column * self.width
+        window = seen[:, start : start + len(self.horizontal)]
+        out = torch.addmm(self.out_bias, gate(torch.addmm(addend, window, self.horizontal)), self.out)
+        return out + state if self.residual and state is not None else out
+
+
+class _Rows:
+    """The vertical stack's last rows: what each layer needs of its input to compute the next row."""
+
+    def __init__(self, prior: GatedPixelCNN, layers: list[_Layer], count: int, columns: int) -> None:
+        weight = prior.embedding.weight
+        # [n, width, rows, columns]: the first layer sees `reach` rows above; the others their own row as well
+        self.inputs = [weight.new_zeros(count, layer.width, layer.reach, columns) for layer in layers]
+
+    def append(self, embedded: Tensor) -> None:
+        """Takes the embedded codes [n, width, columns] of the row that was drawn."""
+        self.inputs[0] = torch.cat([self.inputs[0][:, :, 1:], embedded[:, :, None]], dim=2)
+
+    def above(self, layers: list[_Layer]) -> list[Tensor]:
+        """Runs the vertical stack for the next row; gives each layer's addend [columns, n, 2 width]."""
+        addends = []
+        row: Tensor | None = None  # [n, width, 1, columns], the layer's input in the row itself
+        for number, one in enumerate(layers):
+            layer, inputs = one.layer, self.inputs[number]
+            weight = layer.vertical.weight
+            if row is None:
+                weight = weight[:, :, :-1]
+            else:
+                inputs = torch.cat([inputs, row], dim=2)
+                self.inputs[number] = inputs[:, :, 1:]
+            above = F.conv2d(inputs, weight, layer.vertical.bias, padding=(0, layer.reach))
+            across = layer.vertical_to_horizontal(above) + layer.horizontal.bias[:, None, None]  # type: ignore[index]
+            addends.append((across[:, :, 0] + one.condition[:, :, None]).permute(2, 0, 1).contiguous())
+            row = gate(above + one.condition[:, :, None, None])
+        return addends
+
+
+def _pointwise(weight: Tensor) -> Tensor:
+    """The weight [out, in, 1, 1] of a pointwise convolution as a matrix [in, out]."""
+    return weight[:, :, 0, 0].T.contiguous()

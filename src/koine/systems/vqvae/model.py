@@ -1,0 +1,199 @@
+"""The whole model: the autoencoder with its codebooks, and the priors over their codes; tensors in, tensors out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+
+from koine.errors import InputError
+from koine.parts.quantize import Quantized
+from koine.systems.vqvae.autoencoder import Autoencoder, TwoLevelAutoencoder, check_pixels
+from koine.systems.vqvae.cached_sampling import sample
+from koine.systems.vqvae.config import VQVAEConfig
+from koine.systems.vqvae.pixelcnn import GatedPixelCNN
+from koine.systems.vqvae.pixelsnail import PixelSnail
+from koine.systems.vqvae.sampling import SamplingOptions, draw_uniforms, sample_naively
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What the autoencoder makes of pictures.
+
+    Attributes:
+        pixels: [b, channels, *size], in the model's pixel range (but not cut to it).
+        quantized: one grid after another, coarse to fine.
+        reconstruction_loss: mean squared error over `data_variance`.
+        loss: that, and the codebooks' losses.
+    """
+
+    pixels: Tensor
+    quantized: Sequence[Quantized]
+    reconstruction_loss: Tensor
+    loss: Tensor
+
+
+class VQVAEModel(PreTrainedModel):
+    """A VQ-VAE (arXiv 1711.00937) or VQ-VAE-2 (1906.00446) with its prior or priors, if the configuration has any.
+
+    Pictures are [b, channels, rows, columns] in the configuration's pixel range, signals [b, channels, samples]; grids
+    of codes are [b, rows, columns] or [b, steps] long, in a list from coarse to fine.
+    """
+
+    config_class = VQVAEConfig
+    main_input_name = "pixels"
+    config: VQVAEConfig
+
+    def __init__(self, config: VQVAEConfig) -> None:
+        super().__init__(config)
+        self.autoencoder = Autoencoder(config) if config.levels == 1 else TwoLevelAutoencoder(config)
+        for module in self.autoencoder.modules():
+            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d):
+                _initialize(module)
+        self.priors = nn.ModuleList(_build_priors(config))
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Leaves modules as their constructors filled them; `weights.build` sees that no weight is missing."""
+
+    def forward(self, pixels: Tensor) -> Reconstruction:
+        """
+        Raises:
+            InputError: see `check_pixels`.
+        """
+        check_pixels(pixels, self.config)
+        quantized = self.autoencoder.encode(pixels)
+        rebuilt = self.autoencoder.decode([grid.vectors for grid in quantized])
+        error = F.mse_loss(rebuilt.float(), pixels.float()) / self.config.data_variance
+        return Reconstruction(rebuilt, quantized, error, error + sum(grid.loss for grid in quantized))
+
+    def encode(self, pixels: Tensor) -> list[Tensor]:
+        """Grids of codes, coarse to fine.
+
+        Raises:
+            InputError: see `check_pixels`.
+        """
+        check_pixels(pixels, self.config)
+        return [grid.indices for grid in self.autoencoder.encode(pixels)]
+
+    def decode(self, grids: Sequence[Tensor]) -> Tensor:
+        """Pixels [b, channels, *size] of grids of codes, coarse to fine.
+
+        Raises:
+            InputError: too few or too many grids, or codes that the codebooks haven't.
+        """
+        quantizers = self.autoencoder.quantizers
+        if len(grids) != len(quantizers):
+            raise InputError(f"{len(grids)} grids of codes for a model of {len(quantizers)} levels: give one for each")
+        for grid in grids:
+            if grid.numel() == 0 or int(grid.min()) < 0 or int(grid.max()) >= self.config.codes:
+                raise InputError(f"a grid is empty or holds codes outside of 0 to {self.config.codes - 1}")
+        return self.autoencoder.decode(
+            [F.embedding(grid, quantizer.codebook) for grid, quantizer in zip(grids, quantizers, strict=True)]
+        )
+
+    def prior_nats(
+        self, grids: Sequence[Tensor], *, classes: Tensor | None = None, text: Tensor | None = None
+    ) -> Tensor:
+        """-log p of every code under the priors, [b, codes of all grids] float32; bits are nats / ln 2.
+
+        Args:
+            classes: [b, attributes] long, what the pictures show; -1 where that is left open.
+            text: [b, text width].
+        Raises:
+            InputError: the model has no prior, or the condition doesn't fit.
+        """
+        self._check_priors()
+        nats = []
+        for level, (prior, grid) in enumerate(zip(self.priors, grids, strict=True)):
+            rows = grid if grid.ndim == 3 else grid[:, None]
+            if isinstance(prior, PixelSnail):
+                logits = prior(rows, grids[level - 1] if level else None)
+            else:
+                logits = prior(rows, classes, text)
+            nats.append(F.cross_entropy(logits.float(), rows, reduction="none").flatten(1))
+        return torch.cat(nats, dim=1)
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        count: int,
+        *,
+        classes: Tensor | None = None,
+        text: Tensor | None = None,
+        options: SamplingOptions | None = None,
+        generator: torch.Generator | None = None,
+        grid: Sequence[int] | None = None,
+    ) -> list[Tensor]:
+        """Grids of codes from the priors, coarse to fine.
+
+        Args:
+            count: how many.
+            classes, text: see `prior_nats`.
+            generator: on the CPU.
+            grid: rows and columns of the coarsest grid, by default those trained on; a signal has its steps only.
+        Raises:
+            InputError: the model has no prior, the condition doesn't fit, or there is nothing to draw.
+        """
+        self._check_priors()
+        sides = list(grid or self.config.prior_grid)
+        if count < 1 or not sides or min(sides) < 1:
+            raise InputError(f"{count} samples of a grid {sides}: give at least 1 of each")
+        options = options or SamplingOptions()
+        grids: list[Tensor] = []
+        for prior in self.priors:
+            rows = sides if len(sides) == 2 else [1, *sides]
+            uniforms = draw_uniforms(count, rows, generator=generator).to(self.device)
+            if isinstance(prior, PixelSnail):
+                drawn = sample_naively(_bound(prior, grids[-1] if grids else None), uniforms, options)
+            else:
+                drawn = sample(prior, uniforms, classes=classes, text=text, options=options)  # type: ignore[arg-type]
+            grids.append(drawn if len(sides) == 2 else drawn[:, 0])
+            sides = [2 * side for side in sides]
+        return grids
+
+    def _check_priors(self) -> None:
+        if not len(self.priors):
+            raise InputError(
+                "this VQ-VAE has no prior over its codes: take weights that have one, or train its prior stage"
+            )
+
+
+def _bound(prior: PixelSnail, coarse: Tensor | None) -> Any:
+    return lambda grids: prior(grids, coarse)
+
+
+def _build_priors(config: VQVAEConfig) -> list[nn.Module]:
+    if config.prior == "pixelcnn":
+        if config.levels != 1:
+            raise InputError("a gated PixelCNN draws one grid but the model has two: take prior='pixelsnail'")
+        return [
+            GatedPixelCNN(
+                config.codes,
+                width=config.prior_width,
+                layers=config.prior_layers,
+                head=config.prior_head,
+                first_kernel=config.prior_first_kernel,
+                kernel=config.prior_kernel,
+                attributes=[len(words) for words in config.prior_labels],
+                text_width=config.prior_text_width,
+            )
+        ]
+    if config.prior == "pixelsnail":
+        sizes = [config.snail_top, config.snail_bottom][: config.levels]
+        return [PixelSnail(config.codes, **(size or {})) for size in sizes]
+    return []
+
+
+def _initialize(module: nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d) -> None:
+    """Sonnet's start: a normal distribution of deviation 1 / sqrt(fan in), cut at twice that; biases zero."""
+    inputs = module.weight[0].numel() if not module.transposed else module.weight[:, 0].numel()
+    deviation = inputs**-0.5
+    nn.init.trunc_normal_(module.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)

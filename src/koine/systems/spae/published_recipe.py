@@ -1,0 +1,288 @@
+"""SPAE trained as published, on pictures that lie on this machine, with any language model's words and any CLIP.
+
+Settings are those of the paper's section 4 as far as they are known: 128 pixels, 256 pictures in a step, 450,000 steps,
+Adam with a peak rate of 1e-4. The discriminator's are MAGVIT's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import interpolate, normalize
+from transformers import PreTrainedModel
+
+from koine.errors import InputError
+from koine.sentence import Image
+from koine.systems.spae.config import PUBLISHED_FILTERS, THRESHOLDS, SpaeConfig
+from koine.systems.spae.discriminator import (
+    Discriminator,
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+    lecam_loss,
+)
+from koine.systems.spae.guidance import Rescaling, similarities, word_vectors
+from koine.systems.spae.model import SpaeModel, SpaeOutput
+from koine.systems.spae.objective import Objective, perceptual_loss, spae_loss
+from koine.systems.spae.vocabulary import Candidates, Vocabulary, build_vocabulary, choose_words, input_table
+from koine.training import Recipe, Stage, TrainingData
+from koine.training.data import Batch
+
+TEMPLATES = (
+    "itap of a {}.",
+    "a bad photo of the {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+)
+"""The seven templates that CLIP's authors found to be nearly as good as the 80 that the paper averages over."""
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".JPEG", ".JPG", ".PNG")
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+AVERAGING = 0.999
+"""Decay of the moving averages that LeCam compares with."""
+
+
+class Photographs(TrainingData):
+    """The pictures in a folder and below it: shorter side resized, a random square, half of them mirrored."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        """
+        Raises:
+            InputError: no such folder, or no picture in it.
+        """
+        if not folder.is_dir():
+            raise InputError(f"there is no folder {folder}: give the one that holds the pictures with --images")
+        self.files = sorted(file for file in folder.rglob("*") if file.suffix in PICTURE_SUFFIXES)
+        self.size = size
+        if not self.files:
+            raise InputError(f"{folder} holds no picture ({', '.join(PICTURE_SUFFIXES[:5])}): give another folder")
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
+        """Returns pixel_values [b, 3, size, size] in [0, 1]."""
+        views = [self._view(Image.open(self.files[place]), generator) for place in indices.tolist()]
+        return {"pixel_values": torch.stack(views)}
+
+    def _view(self, image: Image, generator: torch.Generator) -> Tensor:
+        from PIL.Image import Resampling
+
+        across, down, turn = torch.rand(3, generator=generator).tolist()
+        side = min(image.size)
+        left, top = across * (image.width - side), down * (image.height - side)
+        square = image.to_pil().resize(
+            (self.size, self.size), Resampling.BICUBIC, box=(left, top, left + side, top + side)
+        )
+        pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
+        return pixels.flip(2) if turn < 0.5 else pixels
+
+
+class AdversarialSpae(PreTrainedModel):
+    """A SPAE beside its discriminator, and the moving averages of the discriminator's logits."""
+
+    config: SpaeConfig
+    config_class = SpaeConfig
+    mean_real: Tensor
+    mean_fake: Tensor
+
+    def __init__(self, config: SpaeConfig) -> None:
+        super().__init__(config)
+        self.spae = SpaeModel(config)
+        self.discriminator = Discriminator(config.image_size, filters=config.filters)
+        self.register_buffer("mean_real", torch.zeros(()))
+        self.register_buffer("mean_fake", torch.zeros(()))
+
+    def judge_kindly(self, pixels: Tensor) -> Tensor:
+        """The discriminator's logits of reconstructions; gradients reach the pictures but not the discriminator."""
+        frozen = {name: parameter.detach() for name, parameter in self.discriminator.named_parameters()}
+        logits: Tensor = functional_call(self.discriminator, frozen, (pixels,))
+        return logits
+
+    def discriminate(self, real: Tensor, fake: Tensor, lecam: float) -> Tensor:
+        """The discriminator's own loss, with R1 and LeCam; gradients reach the discriminator only."""
+        of_real, of_fake = self.discriminator(real), self.discriminator(fake.detach())
+        with torch.no_grad():
+            self.mean_real.lerp_(of_real.float().mean(), 1 - AVERAGING)
+            self.mean_fake.lerp_(of_fake.float().mean(), 1 - AVERAGING)
+        regular = lecam_loss(of_real.mean(), of_fake.mean(), self.mean_real, self.mean_fake)
+        return discriminator_loss(of_real, of_fake) + gradient_penalty(self.discriminator, real) + lecam * regular
+
+
+@dataclass
+class PublishedRecipe(Recipe):
+    """A SPAE of MAGVIT's sizes with the words of a language model.
+
+    Attributes:
+        images: the folder of the pictures.
+        language_model: folder or hub id of the causal language model whose table is the codebook.
+        clip: folder or hub id of the CLIP that guides.
+        classifier: folder or hub id of an ImageNet classifier of transformers for the perceptual loss; "" for none.
+        size: MAGVIT's, "B" or "L".
+        codebook_size: the first so many words in the order of the language model's tokens, which for most tokenizers
+            is that of their frequency; the paper takes 65,000.
+        candidates, normalized, scale, rescaling: undocumented in the paper; see `vocabulary` and `guidance`.
+        templates: sentences that words are put into for CLIP.
+        objective: weights of the terms; adversarial 0 trains without a discriminator.
+    """
+
+    images: str | None = None
+    language_model: str = ""
+    clip: str = "openai/clip-vit-large-patch14"
+    classifier: str = "microsoft/resnet-50"
+    size: str = "B"
+    image_size: int = 128
+    codebook_size: int = 65_000
+    candidates: Candidates = "words"
+    normalized: bool = False
+    scale: float = 1.0
+    width: int | None = None
+    rescaling: Rescaling = "minmax"
+    templates: tuple[str, ...] = TEMPLATES
+    objective: Objective = field(default_factory=Objective)
+
+    name = "spae"
+    stages = (
+        Stage(
+            "pretrain",
+            steps=450_000,
+            batch_size=256,
+            learning_rate=1e-4,
+            betas=(0.0, 0.99),
+            warmup=0.02,
+            schedule="linear",
+            max_grad_norm=0.0,
+            ema=AVERAGING,
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        if self.size not in PUBLISHED_FILTERS:
+            raise InputError.unknown("size of SPAE", self.size, PUBLISHED_FILTERS)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        from koine.systems.spae.system import read_language_model
+
+        if not self.language_model:
+            raise InputError("whose words shall pictures be spelt in? give --set language_model=FOLDER or a hub id")
+        self._reader = read_language_model(self.language_model)
+        return self._reader.tokenizer
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The codebook's words."""
+        words = choose_words(self.tokenizer, candidates=self.candidates)[: self.codebook_size]
+        table = input_table(self._reader.model)
+        return build_vocabulary(table, words, normalized=self.normalized, scale=self.scale, width=self.width)
+
+    @cached_property
+    def config(self) -> SpaeConfig:
+        codes, width = self.vocabulary.table.shape
+        grid = self.image_size // 8
+        sides = [side for side in (1, 2, 4, 8, 16, 32) if side < grid]
+        return SpaeConfig(
+            image_size=self.image_size,
+            filters=PUBLISHED_FILTERS[self.size],
+            width=width,
+            codebook_size=codes,
+            pyramid=(*sides, grid, grid),
+            thresholds=THRESHOLDS[: len(sides) + 1],
+        )
+
+    @cached_property
+    def guide(self) -> nn.Module:
+        """The frozen CLIP."""
+        from transformers import CLIPModel
+
+        return CLIPModel.from_pretrained(self.clip).eval().requires_grad_(False)
+
+    @cached_property
+    def words(self) -> Tensor:
+        """Unit vectors [codes, dim] of the codebook's words."""
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(self.clip)
+
+        def embed(texts: list[str]) -> Tensor:
+            ids = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+            guide: Any = self.guide
+            return normalize(guide.get_text_features(**ids.to(guide.device)).pooler_output.float(), dim=-1)
+
+        return word_vectors(embed, self.vocabulary.words, self.templates)
+
+    @cached_property
+    def judge(self) -> nn.Module | None:
+        """The frozen classifier of the perceptual loss."""
+        if not self.classifier or self.objective.perceptual == 0:
+            return None
+        from transformers import AutoModelForImageClassification
+
+        model = AutoModelForImageClassification.from_pretrained(self.classifier)
+        return model.eval().requires_grad_(False)
+
+    def build_model(self) -> AdversarialSpae:
+        model = AdversarialSpae(self.config)
+        model.spae.set_table(self.vocabulary.table, self.vocabulary.token_ids)
+        return model
+
+    def data(self, stage: Stage) -> TrainingData:
+        if self.images is None:
+            raise InputError("there is nothing to train on: give a folder of pictures with --images")
+        return Photographs(Path(self.images), self.image_size)
+
+    def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
+        pixels = batch["pixel_values"]
+        made: list[Tensor] = []
+
+        def extra(output: SpaeOutput) -> Tensor:
+            made.append(output.pixels)
+            terms = pixels.new_zeros(())
+            if self.judge is not None:
+                judge: Any = self.judge.to(pixels.device)
+                seen = perceptual_loss(lambda pictures: judge(pictures).logits, pixels, output.pixels)
+                terms = terms + self.objective.perceptual * seen
+            if self.objective.adversarial:
+                terms = terms + self.objective.adversarial * generator_loss(model.judge_kindly(output.pixels))
+            return terms
+
+        similarity = self._similarity(pixels)
+        found = spae_loss(model.spae, pixels, objective=self.objective, similarity=similarity, extra=extra)
+        if self.objective.adversarial:
+            told_apart = model.discriminate(pixels, made[0].float(), self.objective.lecam)
+            found |= {"loss": found["loss"] + told_apart, "discriminator": told_apart}
+        return found
+
+    def save(self, model: Any, folder: Path) -> None:
+        """The SPAE with its tokenizer for use; the discriminator beside it, to go on from."""
+        from safetensors.torch import save_file
+
+        model.spae.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        save_file(model.discriminator.state_dict(), folder / "discriminator.safetensors")
+
+    def load(self, model: Any, folder: Path) -> None:
+        from safetensors.torch import load_file
+
+        model.spae.load_state_dict(SpaeModel.from_pretrained(folder).state_dict())
+        model.discriminator.load_state_dict(load_file(folder / "discriminator.safetensors"))
+
+    @torch.no_grad()
+    def _similarity(self, pixels: Tensor) -> Tensor | None:
+        if self.objective.alpha == 0:
+            return None
+        guide: Any = self.guide.to(pixels.device)
+        side = guide.config.vision_config.image_size
+        mean, std = (torch.tensor(values, device=pixels.device)[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
+        seen = interpolate(pixels, (side, side), mode="bicubic", antialias=True)
+        features = guide.get_image_features(pixel_values=(seen - mean) / std).pooler_output
+        return similarities(normalize(features.float(), dim=-1), self.words.to(pixels.device), rescaling=self.rescaling)

@@ -1,0 +1,294 @@
+"""How the nano BEiT-3 is trained: masked data modelling on the world, then all its uses together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from koine.foundations.clip import NANO_WEIGHTS as CLIP
+from koine.foundations.clip import Clip
+from koine.parts.contrastive import contrastive_loss
+from koine.systems.beit3.clip_start import start_from_clip
+from koine.systems.beit3.config import Beit3Config
+from koine.systems.beit3.losses import masked_loss
+from koine.systems.beit3.model import Beit3Model
+from koine.systems.beit3.nlvr_recipe import NlvrRecipe
+from koine.systems.beit3.packing import Pictures, encode_pictures, encode_placeholders, encode_questions
+from koine.systems.beit3.pretraining import MaskedImages, MaskedTexts, Masking, masked_data_losses
+from koine.systems.beit3.processor import Beit3Processor, normalized
+from koine.systems.beit3.system import Beit3
+from koine.systems.beit3.tokenizer import Beit3Tokenizer, train_pieces
+from koine.systems.beit3.visual_tokenizer_recipe import VisualTokenizerRecipe, tokenize
+from koine.systems.beit3.vqkd import VisualTokenizer
+from koine.systems.beit3.weights import load_tokenizer_folder
+from koine.systems.beit3.world_figures import intervals
+from koine.systems.beit3.world_tasks import MaskedWorld, WorldData, WorldTasks, common_answers, gather
+from koine.training import Recipe, Stage, TrainingData, run
+from koine.training.data import Batch
+from koine.world.cache import default_folder, rendered_scenes
+
+PIECES = 512
+"""Sentencepiece pieces of the nano tokenizer."""
+TOKENIZER_SCENES = 4_000
+FITTED_PICTURES = 256
+_FUSED_QUESTIONS, _FUSED_STATEMENTS = 24, 8
+"""Of a packed batch, so many questions and statements go the published way, too."""
+
+
+@dataclass
+class NanoRecipe(Recipe):
+    """The nano BEiT-3, whose vision part starts from the nano CLIP.
+
+    "pretrain" is masked data modelling on pictures, texts and pairs. "tune" teaches questions, captions, statements
+    about two pictures and retrieval together, most texts in packed passes (`packing`). "finish" goes on in the
+    published way alone, one text a pass, in which the model is used.
+
+    Attributes:
+        data_set: scenes and texts.
+        options: fields of `Beit3Config` that differ from the nano's.
+        masking: how much is hidden in pre-training.
+        streams: of pre-training.
+        starts_from_clip: else all weights start from nothing.
+        tasks: what is taught after pre-training.
+        seed: of the weights that start from nothing.
+    """
+
+    data_set: WorldData = field(default_factory=WorldData)
+    options: dict[str, Any] = field(default_factory=dict)
+    masking: Masking = field(default_factory=Masking)
+    streams: tuple[str, ...] = ("image", "text", "pair")
+    starts_from_clip: bool = True
+    tasks: tuple[str, ...] = ("questions", "captions", "statements", "retrieval")
+    seed: int = 0
+
+    name = "beit3-nano"
+
+    def __post_init__(self) -> None:
+        tune = Stage("tune", steps=1300, batch_size=32, learning_rate=1e-3, weight_decay=0.05, betas=(0.9, 0.98))
+        self.stages = (
+            replace(tune, name="pretrain", steps=300, batch_size=144),
+            tune,
+            replace(tune, name="finish", steps=250, learning_rate=3e-4),
+        )
+
+    @cached_property
+    def tokenizer(self) -> Beit3Tokenizer:
+        return nano_tokenizer()
+
+    @cached_property
+    def processor(self) -> Beit3Processor:
+        return Beit3Processor(self.tokenizer, self._config(), answers=common_answers())
+
+    def build_model(self) -> Beit3Model:
+        torch.manual_seed(self.seed)
+        model = Beit3Model(self._config())
+        if self.starts_from_clip:
+            images = torch.from_numpy(rendered_scenes("train", FITTED_PICTURES).images)
+            start_from_clip(model, Clip.load().model, normalized(images))
+        return model
+
+    def data(self, stage: Stage) -> TrainingData:
+        if stage.name == "pretrain":
+            codes = tokenize(visual_tokenizer(), rendered_scenes("train", self.data_set.scenes))
+            return MaskedWorld(self.data_set, self.tokenizer, codes, self.masking, self._config(), streams=self.streams)
+        packed = stage.name == "tune"
+        return WorldTasks(
+            self.data_set,
+            self.tokenizer,
+            self.processor.answers,
+            questions=6 if packed else 2,
+            statements=4 if packed else 1,
+        )
+
+    def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
+        with _plain_attention():
+            if "captions" not in batch:
+                return masked_losses(model, batch)
+            losses = task_losses(model, batch, self.tasks, packed=batch["statements"].shape[1] > 1)
+        return losses | {"loss": torch.stack(list(losses.values())).sum()}
+
+    def evaluate(self, model: Any, stage: Stage) -> dict[str, float]:
+        """Quick figures on 200 validation scenes."""
+        if stage.name == "pretrain":
+            return {}
+        found = intervals(Beit3(model, self.processor), scenes=200, split="validation", tasks=self.tasks)
+        return {name: share.estimate for name, share in found.items()}
+
+    def figures(self, folder: Path) -> dict[str, object]:
+        """Every figure on 1,000 test scenes and 1,000 of held-out pairs, with its interval."""
+        beit3 = Beit3.load(folder)
+        found = intervals(beit3, scenes=1000)
+        held_out = intervals(beit3, scenes=1000, split="heldout")
+        found |= {f"held-out {name}": share for name, share in held_out.items()}
+        return {name: [share.estimate, share.low, share.high, share.samples] for name, share in found.items()}
+
+    def save(self, model: Any, folder: Path) -> None:
+        model.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+
+    def _config(self) -> Beit3Config:
+        return nano_config(self.tokenizer.config, **self.options)
+
+
+def nano_config(base: Beit3Config, **options: Any) -> Beit3Config:
+    """The nano model: as deep as the nano CLIP, attention shared by both modalities as in the paper."""
+    settings = {
+        "num_hidden_layers": 5,
+        "experts": "feed-forward",
+        "num_answers": len(common_answers()),
+        "mask_token_id": base.mask_token_id,
+    }
+    return Beit3Config.nano(base.vocab_size, **{**settings, **options})
+
+
+def masked_losses(model: Beit3Model, batch: Batch) -> dict[str, Tensor]:
+    """Masked data modelling of the streams that a batch has."""
+
+    def images(stream: str) -> MaskedImages:
+        return MaskedImages(*(batch[f"{stream}.{name}"] for name in ("pixel_values", "patch_mask", "codes")))
+
+    def texts(stream: str) -> MaskedTexts:
+        ids = batch[f"{stream}.ids"]
+        real = (ids != model.config.pad_token_id).long()
+        return MaskedTexts(batch[f"{stream}.input_ids"], batch[f"{stream}.token_mask"], ids, real)
+
+    return masked_data_losses(
+        model,
+        images=images("image") if "image.codes" in batch else None,
+        texts=texts("text") if "text.ids" in batch else None,
+        pairs=(images("pair"), texts("pair")) if "pair.codes" in batch else None,
+    )
+
+
+def task_losses(model: Beit3Model, batch: Batch, tasks: tuple[str, ...], *, packed: bool) -> dict[str, Tensor]:
+    """The loss of each task on a batch of `WorldTasks`.
+
+    Args:
+        packed: several texts about a picture in one pass, and a few the published way; else all the published way.
+    """
+    hidden, pictures = encode_pictures(model.beit3, batch["pixel_values"])
+    losses: dict[str, Tensor] = {}
+    if "questions" in tasks:
+        losses["questions"] = _questions(model, batch, pictures if packed else None)
+    if "statements" in tasks:
+        losses["statements"] = _statements(model, batch, pictures if packed else None)
+    if "captions" in tasks:
+        losses["captions"] = _captions(model, batch["captions"], pictures)
+    if "retrieval" in tasks:
+        head = model.require("retrieval")
+        texts = batch["descriptions"]
+        vectors = model.embed_texts(texts, _real(model, texts))
+        losses["retrieval"] = 0.5 * contrastive_loss(
+            head.embed_images(hidden).float(), vectors.float(), model.logit_scale.clamp(max=100)
+        )
+    return losses
+
+
+def _questions(model: Beit3Model, batch: Batch, pictures: Pictures | None) -> Tensor:
+    """Each question of the world has one answer, so the published sum of binary losses is a plain choice here."""
+    head = model.require("vqa")
+    chosen = slice(None if pictures is None else _FUSED_QUESTIONS)
+    # The long question of the left picture and the short one of the right have every length.
+    fused = []
+    for kind in ("short", "long"):
+        ids, answers = batch[f"{kind}_questions"][chosen, 0], batch[f"{kind}_answers"][chosen, 0]
+        if pictures is None or kind == "long":
+            logits = model.answer(batch["pixel_values"][chosen], ids, _real(model, ids))
+            fused.append(F.cross_entropy(logits.float(), answers))
+    loss = torch.stack(fused).mean()
+    if pictures is None:
+        return loss
+    for kind in ("short", "long"):
+        ids = batch[f"{kind}_questions"]
+        about = encode_questions(model.beit3, pictures, ids, _real(model, ids))
+        loss = loss + F.cross_entropy(head(about.flatten(0, 1)).float(), batch[f"{kind}_answers"].flatten())
+    return loss / 2
+
+
+def _statements(model: Beit3Model, batch: Batch, pictures: Pictures | None) -> Tensor:
+    statements, labels = batch["statements"], batch["labels"]
+    left, right = batch["pixel_values"].chunk(2)
+    chosen = slice(None if pictures is None else _FUSED_STATEMENTS)
+    ids = statements[chosen, 0]
+    logits = model.judge(left[chosen], right[chosen], ids, _real(model, ids))
+    loss = F.cross_entropy(logits.float(), labels[chosen, 0])
+    if pictures is None:
+        return loss
+    both = torch.cat((statements, statements))
+    about = encode_questions(model.beit3, pictures, both, _real(model, both)).flatten(0, 1)
+    logits = model.require("nlvr2")(about, 1)
+    return F.cross_entropy(logits.float(), labels.flatten()) + loss / 4
+
+
+def _captions(model: Beit3Model, ids: Tensor, pictures: Pictures) -> Tensor:
+    hidden = encode_placeholders(model.beit3, pictures, ids, model.config.mask_token_id)[:, 1:]
+    wanted = ids[:, 1:]
+    real = wanted != model.config.pad_token_id
+    return masked_loss(model.require("captioning")(hidden[real]).float(), wanted[real])
+
+
+def _real(model: Beit3Model, ids: Tensor) -> Tensor:
+    return (ids != model.config.pad_token_id).long()
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Attention as plain products: heads this small are twice as fast on CPUs without the fused kernel."""
+    if torch.accelerator.is_available():
+        yield
+        return
+    before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # despite its name, CPUs heed it, too
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
+
+
+def nano_tokenizer() -> Beit3Tokenizer:
+    """The tokenizer that ships with the package; where it is missing (a training from scratch) it is trained anew."""
+    config = Beit3Config.nano(PIECES + 2, mask_token_id=PIECES + 1)
+    shipped = Path(__file__).parents[2] / "weights" / "beit3"
+    folder = shipped if (shipped / "tokenizer.model").is_file() else default_folder() / f"beit3-tokenizer-{PIECES}"
+    if not (folder / "tokenizer.model").is_file():
+        train_pieces(_tokenizer_lines(), folder / "tokenizer.model", pieces=PIECES)
+    return Beit3Tokenizer.from_folder(folder, config)
+
+
+def _tokenizer_lines() -> Iterator[str]:
+    said = gather(WorldData(scenes=TOKENIZER_SCENES, captions=1, descriptions=1, rounds=1))
+    for here in said.texts:
+        yield from (*here.captions, *here.descriptions)
+        for text, other in (*here.questions, *here.statements):
+            yield text
+            if isinstance(other, str):
+                yield other
+    for pair in said.pairs:
+        yield from (text for text, _ in pair)
+
+
+def visual_tokenizer(recipe: VisualTokenizerRecipe | None = None) -> VisualTokenizer:
+    """The nano visual tokenizer, trained if it isn't in the cache."""
+    recipe = recipe or VisualTokenizerRecipe()
+    # codes belong to their teacher, which may be trained anew
+    teacher = hashlib.sha256((CLIP / "model.safetensors").read_bytes()).hexdigest()[:8]
+    folder = default_folder() / recipe.name / f"{recipe.scenes}-{recipe.seed}-{teacher}"
+    return load_tokenizer_folder(run(recipe, folder, quiet=True))
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "nano": NanoRecipe,
+    "visual-tokenizer": VisualTokenizerRecipe,
+    "nlvr": NlvrRecipe,
+}

@@ -1,0 +1,308 @@
+"""BEiT-3 as its users hold it: sentences in, sentences out; what is done with one follows from its parts."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar, get_args
+
+import torch
+from torch import Tensor
+
+from koine.errors import InputError
+from koine.registry import weights_folder
+from koine.sentence import Image, Part, Reply, Sentence
+from koine.systems.beit3.config import Head
+from koine.systems.beit3.decoding import Decoding, write
+from koine.systems.beit3.model import Beit3Model
+from koine.systems.beit3.processor import Beit3Processor, Texts
+from koine.systems.beit3.search import SearchIndex
+from koine.systems.beit3.weights import load_folder
+
+T = TypeVar("T")
+Use = Literal["answer", "caption", "judge", "rank", "find", "classify"]
+USES: tuple[Use, ...] = get_args(Use)
+_HEAD_OF: dict[Use, Head] = {
+    "answer": "vqa",
+    "caption": "captioning",
+    "judge": "nlvr2",
+    "rank": "retrieval",
+    "find": "retrieval",
+    "classify": "classification",
+}
+_CAPTION_REQUEST = re.compile(r"\s*(describe|caption)\b[^?]*$", re.IGNORECASE)
+_LIKELIEST = 5
+
+
+class Beit3:
+    """Answers questions about a picture, describes it, judges statements about two, and compares pictures with texts.
+
+    Example:
+        beit3 = koine.load("beit3")
+        beit3.respond(image, "What colour is the cube?").text
+        beit3.respond(image).text
+        beit3.respond(left, right, "Both pictures show a ball.").text
+        beit3.respond(image, "a red cube", "a blue ball").text
+    """
+
+    def __init__(self, model: Beit3Model, processor: Beit3Processor) -> None:
+        self.model = model
+        self.processor = processor
+
+    @classmethod
+    def load(
+        cls,
+        weights: str | os.PathLike[str] = "nano",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Self:
+        """
+        Args:
+            weights: "nano", or a folder that `koine train` or `koine convert beit3` wrote.
+            device: by default the CPU.
+            dtype: by default float32.
+        Raises:
+            InputError: there are no such weights, they are damaged, or another model's.
+        """
+        folder = weights_folder("beit3") if weights == "nano" else Path(weights).expanduser()
+        if not folder.is_dir():
+            raise InputError(
+                "BEiT-3's nano weights are not installed: make them with `make nano`, or name a folder"
+                if weights == "nano"
+                else f"there is no folder {folder} with weights: make one with `koine convert beit3`"
+            )
+        model = load_folder(folder, device=device, dtype=dtype)
+        return cls(model, Beit3Processor.from_pretrained(folder, model.config))
+
+    def respond(
+        self,
+        *parts: Part | Sentence,
+        use: Use | None = None,
+        beams: int = 3,
+        length_penalty: float = 0.6,
+        max_length: int = 64,
+        seed: int = 0,
+    ) -> Reply:
+        """Does what the parts ask for.
+
+        One picture and a question: the answer. One picture alone, or with a text that begins with "describe": a
+        caption (or its class, if the weights can only classify). Two pictures and a statement: `true` or `false`. One
+        picture and several texts: the texts, best first. More pictures and a text: the picture that fits.
+
+        Args:
+            use: what to do, where the parts leave a choice; by default as above.
+            beams, length_penalty, max_length: of the search for a caption (`Decoding`).
+            seed: without effect, since nothing is drawn.
+        Returns:
+            The answer; `details["use"]`, and by use `scores` (the likeliest answers or classes with probabilities),
+            `probability` (that a statement is true), `similarities` (cosines), `index` (of the picture found), and
+            `cut` (tokens lost) where a text was too long.
+        Raises:
+            InputError: the parts don't fit a use, the weights lack its head, or parts that BEiT-3 can't read.
+        """
+        prompt = Sentence(*parts)
+        images, texts = _images_and_texts(prompt)
+        chosen = self._use(images, texts) if use is None else _checked(use)
+        self.model.require(_HEAD_OF[chosen])
+        self.model.eval()
+        with torch.inference_mode():
+            if chosen == "caption":
+                decoding = Decoding(
+                    beams=beams,
+                    length_penalty=length_penalty,
+                    max_length=min(max_length, self.model.config.max_text_tokens),
+                )
+                reply = Reply(self.captions([_one(images, chosen)], decoding)[0])
+            elif chosen == "answer":
+                reply = self._answer(_one(images, chosen), " ".join(texts))
+            elif chosen == "judge":
+                reply = self._judge(images, " ".join(texts))
+            elif chosen == "classify":
+                reply = self._classify(_one(images, chosen))
+            elif chosen == "rank":
+                reply = self._rank(_one(images, chosen), texts)
+            else:
+                reply = self._find(images, " ".join(texts))
+        reply.details["use"] = chosen
+        return reply
+
+    @torch.inference_mode()
+    def answers(self, questions: Sequence[tuple[Image, str]], *, batch_size: int = 64) -> list[str]:
+        """The answer to each (picture, question)."""
+        found: list[str] = []
+        for part in _runs(questions, batch_size):
+            texts = self._texts([text for _, text in part])
+            logits = self.model.answer(
+                self._pixels([image for image, _ in part]), texts.input_ids, texts.attention_mask
+            )
+            found += map(self.processor.answer, logits.argmax(dim=1).tolist())
+        return found
+
+    @torch.inference_mode()
+    def captions(self, images: Sequence[Image], decoding: Decoding | None = None, *, batch_size: int = 64) -> list[str]:
+        """A caption of each picture."""
+        options = decoding or Decoding(max_length=min(64, self.model.config.max_text_tokens))
+        found: list[str] = []
+        for part in _runs(images, batch_size):
+            rows = write(self.model, self._pixels(part), options=options).ids.tolist()
+            found += map(self.processor.decode, rows)
+        return found
+
+    @torch.inference_mode()
+    def judgements(self, statements: Sequence[tuple[Image, Image, str]], *, batch_size: int = 64) -> list[float]:
+        """The probability that each (left picture, right picture, statement) is true."""
+        found: list[float] = []
+        for part in _runs(statements, batch_size):
+            texts = self._texts([text for *_, text in part])
+            left, right = self._pixels([one for one, _, _ in part]), self._pixels([other for _, other, _ in part])
+            logits = self.model.judge(left, right, texts.input_ids, texts.attention_mask)
+            found += logits.float().softmax(dim=1)[:, 1].tolist()
+        return found
+
+    @torch.inference_mode()
+    def embed_images(self, images: Sequence[Image], *, batch_size: int = 64) -> Tensor:
+        """Unit vectors float32 [images, width], on the CPU."""
+        parts = [self.model.embed_images(self._pixels(part)).float().cpu() for part in _runs(images, batch_size)]
+        return torch.cat(parts) if parts else torch.zeros(0, self.model.config.hidden_size)
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: Sequence[str], *, batch_size: int = 256) -> Tensor:
+        """Unit vectors float32 [texts, width], on the CPU."""
+        found = []
+        for part in _runs(texts, batch_size):
+            read = self._texts(part)
+            found.append(self.model.embed_texts(read.input_ids, read.attention_mask).float().cpu())
+        return torch.cat(found) if found else torch.zeros(0, self.model.config.hidden_size)
+
+    def search(
+        self, text: str, folder: str | os.PathLike[str], *, count: int = 5, cache: str | os.PathLike[str] | None = None
+    ) -> Reply:
+        """The pictures in a folder that fit a text best, the best first; their vectors are kept for the next time.
+
+        Args:
+            folder: its pictures and those of its folders.
+            count: how many pictures to name.
+            cache: where vectors are kept, see `SearchIndex`.
+        Returns:
+            The paths, each on a line, and the best picture; `details["found"]` lists (path, cosine),
+            `details["pictures"]`, `details["encoded"]` and `details["skipped"]` count.
+        Raises:
+            InputError: an empty folder, none of whose pictures can be read; or weights without retrieval.
+        """
+        self.model.require("retrieval")
+        self.model.eval()
+        if count < 1:
+            raise InputError(f"count = {count} finds nothing: give at least 1")
+        index = SearchIndex.of_folder(folder, self.model, self.embed_images, cache=cache)
+        found = index.nearest(self.embed_texts([text])[0], count)
+        lines = "\n".join(str(path) for path, _ in found)
+        details = {
+            "use": "search",
+            "found": [[str(path), similarity] for path, similarity in found],
+            "pictures": len(index.paths),
+            "encoded": index.encoded,
+            "skipped": [[str(path), reason] for path, reason in index.skipped],
+        }
+        return Reply(lines, Image.open(found[0][0]), details=details)
+
+    def _use(self, images: Sequence[Image], texts: Sequence[str]) -> Use:
+        """What a prompt with so many pictures and these texts is for."""
+        heads = self.model.config.heads
+        if not images:
+            raise InputError("BEiT-3 speaks about pictures: give at least one")
+        if not texts or (len(texts) == 1 and len(images) == 1 and _CAPTION_REQUEST.match(texts[0])):
+            if len(images) > 1:
+                raise InputError(
+                    f"{len(images)} pictures without a text: give one picture, or a text to compare them by"
+                )
+            return "classify" if "captioning" not in heads and "classification" in heads else "caption"
+        if len(images) == 1:
+            if len(texts) > 1 or (heads and set(heads) == {"retrieval"}):
+                return "rank"
+            statement = texts[0].strip().endswith(".")
+            return "judge" if "nlvr2" in heads and (statement or "vqa" not in heads) else "answer"
+        if len(texts) > 1:
+            raise InputError(f"{len(images)} pictures and {len(texts)} texts: give several of one and one of the other")
+        return "judge" if len(images) == 2 and "nlvr2" in heads else "find"
+
+    def _answer(self, image: Image, question: str) -> Reply:
+        texts = self._texts([question])
+        logits = self.model.answer(self._pixels([image]), texts.input_ids, texts.attention_mask)
+        best = logits[0].float().softmax(dim=0).topk(min(_LIKELIEST, logits.shape[1]))
+        names = [self.processor.answer(place) for place in best.indices.tolist()]
+        return Reply(names[0], details={"scores": dict(zip(names, best.values.tolist(), strict=True)), **_cut(texts)})
+
+    def _judge(self, images: Sequence[Image], statement: str) -> Reply:
+        if len(images) != 2:
+            raise InputError(
+                f"a statement is judged on a left and a right picture, {len(images)} given: give two, or ask a "
+                "question about the one"
+            )
+        texts = self._texts([statement])
+        left, right = (self._pixels([image]) for image in images)
+        logits = self.model.judge(left, right, texts.input_ids, texts.attention_mask)
+        chance = float(logits[0].float().softmax(dim=0)[1])
+        return Reply("true" if chance >= 0.5 else "false", details={"probability": chance, **_cut(texts)})
+
+    def _classify(self, image: Image) -> Reply:
+        pixels = self.processor.class_pixel_values([image])
+        weight = self.model.beit3.vision_embed.proj.weight
+        logits = self.model.classify(pixels.to(weight.device, weight.dtype))
+        best = logits[0].float().softmax(dim=0).topk(min(_LIKELIEST, logits.shape[1]))
+        names = [self.processor.class_name(place) for place in best.indices.tolist()]
+        return Reply(names[0], details={"scores": dict(zip(names, best.values.tolist(), strict=True))})
+
+    def _rank(self, image: Image, texts: Sequence[str]) -> Reply:
+        similarities = self.embed_texts(texts) @ self.embed_images([image])[0]
+        order = similarities.argsort(descending=True).tolist()
+        ranked: dict[str, Any] = {texts[place]: float(similarities[place]) for place in order}
+        return Reply("\n".join(ranked), details={"similarities": ranked})
+
+    def _find(self, images: Sequence[Image], text: str) -> Reply:
+        similarities = self.embed_images(images) @ self.embed_texts([text])[0]
+        index = int(similarities.argmax())
+        return Reply(images[index], details={"index": index, "similarities": similarities.tolist()})
+
+    def _pixels(self, images: Sequence[Image]) -> Tensor:
+        weight = self.model.beit3.vision_embed.proj.weight
+        return self.processor.pixel_values(images).to(weight.device, weight.dtype)
+
+    def _texts(self, texts: Sequence[str]) -> Texts:
+        read, device = self.processor.texts(texts), self.model.device
+        return Texts(read.input_ids.to(device), read.attention_mask.to(device), read.cut)
+
+
+def _images_and_texts(prompt: Sentence) -> tuple[list[Image], list[str]]:
+    images: list[Image] = []
+    texts: list[str] = []
+    for part in prompt:
+        if isinstance(part, Image):
+            images.append(part)
+        elif isinstance(part, str):
+            texts += [part] if part.strip() else []
+        else:
+            raise InputError(f"BEiT-3 reads pictures and texts, not a part of kind {type(part).__name__}: leave it out")
+    return images, texts
+
+
+def _checked(use: str) -> Use:
+    for known in USES:
+        if use == known:
+            return known
+    raise InputError.unknown("use of BEiT-3", use, USES)
+
+
+def _one(images: Sequence[Image], use: str) -> Image:
+    if len(images) != 1:
+        raise InputError(f"to {use}, BEiT-3 looks at one picture, {len(images)} given: give one")
+    return images[0]
+
+
+def _cut(texts: Texts) -> dict[str, int]:
+    return {"cut": texts.cut[0]} if texts.cut[0] else {}
+
+
+def _runs(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    return [items[begin : begin + size] for begin in range(0, len(items), size)]

@@ -1,0 +1,254 @@
+"""What a nano BEiT-3 learns from: the world's pictures, and what is asked, said and stated about them, as tensors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from koine.data.world_vision_language import SceneTexts, pair_texts, scene_texts
+from koine.systems.beit3.config import Beit3Config
+from koine.systems.beit3.pretraining import Masking
+from koine.systems.beit3.processor import normalized
+from koine.systems.beit3.tokenizer import Beit3Tokenizer
+from koine.training import TrainingData
+from koine.training.data import Batch
+from koine.world.cache import RenderedScenes, rendered_scenes
+
+ANSWER_SCENES = 4_000
+RAREST_ANSWER = 9
+"""An answer is one of the list if it is right so often in the first scenes: VQAv2's rule."""
+_UNLISTED = -100
+"""The place of an answer that isn't in the list; cross entropy passes over it."""
+_ASKED_IN_DOCUMENT = 3
+
+
+@dataclass(frozen=True)
+class WorldData:
+    """Which scenes and how many texts about each; equal fields give equal data.
+
+    Attributes:
+        scenes: of the training split.
+        captions, descriptions: about each scene, see `SceneTexts`.
+        rounds: of statements about each pair of scenes, up to six statements each.
+        seed: of the texts.
+    """
+
+    scenes: int = 40_000
+    captions: int = 2
+    descriptions: int = 2
+    rounds: int = 2
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Said:
+    """All texts of a data set, scene by scene, and the statements about each pair of scenes."""
+
+    scenes: RenderedScenes
+    texts: list[SceneTexts]
+    pairs: list[tuple[tuple[str, bool], ...]]
+
+
+@lru_cache(maxsize=2)
+def gather(data: WorldData) -> Said:
+    """Stages and arms of an experiment share their data."""
+    scenes = rendered_scenes("train", data.scenes)
+    texts = list(scene_texts(scenes, captions=data.captions, descriptions=data.descriptions, seed=data.seed))
+    return Said(scenes, texts, list(pair_texts(scenes, rounds=data.rounds, seed=data.seed)))
+
+
+@lru_cache(maxsize=1)
+def common_answers() -> tuple[str, ...]:
+    """The answers that a nano BEiT-3 chooses from, the commonest first."""
+    scenes = rendered_scenes("train", ANSWER_SCENES)
+    texts = scene_texts(scenes, captions=0, descriptions=0, seed=0)
+    counts = Counter(answer for here in texts for _, answer in here.questions)
+    return tuple(answer for answer, count in counts.most_common() if count >= RAREST_ANSWER)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Texts of one kind, several for each scene (or pair of scenes), one behind the other.
+
+    Attributes:
+        ids: [texts, tokens] int16 with special tokens and padding.
+        lengths: [texts] int64, real tokens.
+        starts, counts: [scenes] int64, where each scene's texts begin and how many there are.
+        labels: [texts] int64: an answer's place in the list, or 1 and 0 for true and false statements.
+    """
+
+    ids: Tensor
+    lengths: Tensor
+    starts: Tensor
+    counts: Tensor
+    labels: Tensor
+
+    @classmethod
+    def of(cls, groups: Iterable[Sequence[tuple[str, int]]], tokenizer: Beit3Tokenizer, longest: int) -> Rows:
+        """Tokenises (text, label) pairs, grouped by scene; longer texts are cut."""
+        grouped = [list(group) for group in groups]
+        counts = torch.tensor([len(group) for group in grouped])
+        texts = [text for group in grouped for text, _ in group]
+        known: dict[str, list[int]] = {}  # many texts are alike
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        known |= zip(new, tokenizer.segments(new), strict=True)
+        ids = tokenizer.pad([known[text][: longest - 2] for text in texts]).to(torch.int16)
+        return cls(
+            ids,
+            (ids != tokenizer.config.pad_token_id).sum(dim=1),
+            counts.cumsum(0) - counts,
+            counts,
+            torch.tensor([label for group in grouped for _, label in group]),
+        )
+
+    def draw(self, scenes: Tensor, number: int, generator: torch.Generator) -> Tensor:
+        """Places [scenes, number] of texts, drawn for each scene from its own, the shorter ones first.
+
+        A scene without texts gets another's; `counted` tells where.
+        """
+        drawn = torch.rand(len(scenes), number, generator=generator) * self.counts[scenes][:, None]
+        places = (self.starts[scenes][:, None] + drawn.long()).clamp(max=len(self.ids) - 1)
+        order = self.lengths[places].argsort(dim=1, stable=True)
+        return places.gather(1, order)
+
+    def at(self, places: Tensor) -> Tensor:
+        """The ids of texts at places [..] as [.., tokens] long, without columns that are padding in all."""
+        longest = int(self.lengths[places].max())
+        return self.ids[places][..., :longest].long()
+
+
+class WorldTasks(TrainingData):
+    """Pairs of scenes with questions and captions about each and statements about both."""
+
+    def __init__(
+        self,
+        data: WorldData,
+        tokenizer: Beit3Tokenizer,
+        answers: Sequence[str],
+        *,
+        questions: int = 6,
+        statements: int = 4,
+    ) -> None:
+        """
+        Args:
+            questions, statements: in a batch, of each scene and of each pair; even.
+        """
+        said, longest = gather(data), tokenizer.config.max_text_tokens
+        number = {answer: place for place, answer in enumerate(answers)}
+        self.images = torch.from_numpy(said.scenes.images)
+        self.asked, self.stated = questions, statements
+        self.questions = Rows.of(
+            ([(text, number.get(answer, _UNLISTED)) for text, answer in here.questions] for here in said.texts),
+            tokenizer,
+            longest,
+        )
+        self.statements = Rows.of(
+            ([(text, int(label)) for text, label in pair] for pair in said.pairs), tokenizer, longest
+        )
+        self.captions = Rows.of(([(text, 0) for text in here.captions] for here in said.texts), tokenizer, longest)
+        self.descriptions = Rows.of(
+            ([(text, 0) for text in here.descriptions] for here in said.texts), tokenizer, longest
+        )
+
+    def __len__(self) -> int:
+        return len(self.images) // 2
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
+        """Of b pairs first the left scenes, then the right ones.
+
+        Returns:
+            pixel_values [2b, 3, H, W]; short_questions and long_questions [2b, questions / 2, tokens] with
+            short_answers and long_answers [2b, questions / 2]; captions and descriptions [2b, tokens]; statements
+            [b, statements, tokens] with labels [b, statements], -100 where a pair has none.
+        """
+        scenes = torch.cat((2 * indices, 2 * indices + 1))
+        asked = self.questions.draw(scenes, self.asked, generator)
+        shorter, longer = asked.chunk(2, dim=1)
+        stated = self.statements.draw(indices, self.stated, generator)
+        labels = self.statements.labels[stated]
+        labels[self.statements.counts[indices] == 0] = _UNLISTED
+        return {
+            "pixel_values": normalized(self.images[scenes]),
+            "short_questions": self.questions.at(shorter),
+            "short_answers": self.questions.labels[shorter],
+            "long_questions": self.questions.at(longer),
+            "long_answers": self.questions.labels[longer],
+            "captions": self.captions.at(self.captions.draw(scenes, 1, generator)[:, 0]),
+            "descriptions": self.descriptions.at(self.descriptions.draw(scenes, 1, generator)[:, 0]),
+            "statements": self.statements.at(stated),
+            "labels": labels,
+        }
+
+
+class MaskedWorld(TrainingData):
+    """Scenes alone, texts alone, and scenes with their texts, parts of each hidden (masked data modelling).
+
+    A text is a description with questions, answers and statements behind it that are true of the picture.
+    """
+
+    def __init__(
+        self,
+        data: WorldData,
+        tokenizer: Beit3Tokenizer,
+        codes: Tensor,
+        masking: Masking,
+        config: Beit3Config,
+        *,
+        streams: Sequence[str] = ("image", "text", "pair"),
+    ) -> None:
+        """
+        Args:
+            codes: [scenes, patches], the visual tokenizer's.
+            streams: which of the three there are; a batch has as many examples in all, whichever there are.
+        """
+        said = gather(data)
+        rng = np.random.default_rng((data.seed, 47))
+        self.images = torch.from_numpy(said.scenes.images)
+        self.codes = codes
+        self.masking, self.config, self.streams = masking, config, tuple(streams)
+        documents = ([(document(here, rng), 0) for _ in range(2)] for here in said.texts)
+        self.documents = Rows.of(documents, tokenizer, config.max_text_tokens)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
+        """Equal shares of the streams; each tensor's name begins with its stream's.
+
+        Returns:
+            for "image" and "pair": pixel_values, patch_mask, codes; for "text" and "pair": input_ids, token_mask, ids.
+        """
+        found: Batch = {}
+        for stream, part in zip(self.streams, indices.chunk(len(self.streams)), strict=True):
+            if stream != "text":
+                found[f"{stream}.pixel_values"] = normalized(self.images[part])
+                found[f"{stream}.patch_mask"] = self.masking.patches(len(part), self.config.grid, generator)
+                found[f"{stream}.codes"] = self.codes[part].long()
+            if stream != "image":
+                ids = self.documents.at(self.documents.draw(part, 1, generator)[:, 0])
+                real = ids != self.config.pad_token_id
+                hidden, chosen = self.masking.words(
+                    ids, real, self.config, paired=stream == "pair", generator=generator
+                )
+                found |= {f"{stream}.input_ids": hidden, f"{stream}.token_mask": chosen, f"{stream}.ids": ids}
+        return found
+
+
+def document(here: SceneTexts, rng: np.random.Generator) -> str:
+    """A description, questions with their answers, and a statement that is true."""
+    parts = [f"{here.descriptions[int(rng.integers(len(here.descriptions)))]}."]
+    for place in rng.permutation(len(here.questions))[:_ASKED_IN_DOCUMENT]:
+        question, answer = here.questions[place]
+        parts.append(f"{question} {answer}.")
+    true = [statement for statement, label in here.statements if label]
+    if true:
+        parts.append(true[int(rng.integers(len(true)))])
+    order: NDArray[np.int64] = rng.permutation(len(parts))
+    return " ".join(parts[place] for place in order)

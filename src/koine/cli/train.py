@@ -30,7 +30,7 @@ def train(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Change a field of the recipe or its stages, e.g. steps=50 or align.batch_size=8.",
+            help="Change a field of the recipe or its stages, e.g. steps=50 or match.batch_size=8.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where checkpoints and logs go.")] = None,

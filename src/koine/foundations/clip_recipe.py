@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from koine.data.world_captions import captions
 from koine.data.world_phrases import UNSAID, attribute_codes, phrase_index, phrases
-from koine.data.world_recolouring import recolour, safe_turns
+from koine.data.world_recolouring import draw_saturation, exchange_colours
+from koine.evaluation.boxes import box_iou
 from koine.foundations.clip import Clip, encode_texts, nano_config, pixel_values
 from koine.foundations.language_model_recipe import nano_tokenizer
+from koine.foundations.patch_supervision import PatchReadouts, patch_losses, thing_pixels
 from koine.foundations.tokenizer import FILE
 from koine.training import Recipe, Stage, TrainingData
 from koine.training.data import Batch
@@ -28,35 +31,66 @@ GRID = 8
 """Patches along each side of a picture."""
 SAID_SHARE, ALL_SAID_SHARE = 0.4, 0.4
 """How often a phrase says an attribute, and how often it says all."""
-MUTED_SHARE, TURNED_SHARE = 0.4, 0.5
-"""How many pictures lose their colours, and how many have them turned in the second stage."""
+RECOLOURED_SHARE = {"see": 0.6, "match": 0.3}
+"""How many pictures of each stage are shown in the colours of others."""
+VALIDATION_SCENES = 1000
+READOUTS_FILE = "patch_readouts.safetensors"
 COLOUR, SHAPE = ATTRIBUTES.index("colour"), ATTRIBUTES.index("shape")
 
 
-class ImageTextPairs(TrainingData):
+class Pictures(TrainingData):
+    """Scenes with the things in them, some shown in the colours of other scenes (`koine.data.world_recolouring`)."""
+
+    def __init__(self, parts: list[RenderedScenes], *, recoloured_share: float) -> None:
+        self.recoloured_share = recoloured_share
+        self.images = torch.from_numpy(np.concatenate([part.images for part in parts]))
+        self.instance = torch.from_numpy(np.concatenate([part.instance for part in parts]))
+        self.boxes = torch.from_numpy(np.concatenate([part.boxes for part in parts])) / self.images.shape[1]
+        self.codes = torch.from_numpy(np.concatenate([attribute_codes(part) for part in parts]))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
+        """What `patch_losses` asks about: pixel_values [b, 3, H, W], coloured [b], pixels, codes and boxes."""
+        images, coloured = self._recoloured(indices, generator)
+        codes = self.codes[indices]
+        return {
+            "pixel_values": pixel_values(images),
+            "coloured": coloured,
+            "pixels": thing_pixels(self.instance[indices], codes[..., 0] >= 0, GRID),
+            "codes": codes,
+            "boxes": self.boxes[indices],
+        }
+
+    def _recoloured(self, indices: Tensor, generator: torch.Generator) -> tuple[np.ndarray, Tensor]:
+        """Pictures uint8 [b, H, W, 3], and which of them have their own colours [b] bool."""
+        rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+        changed = rng.random(len(indices)) < self.recoloured_share
+        others = self.images[rng.integers(len(self), size=changed.sum())].numpy()
+        images = self.images[indices].numpy()
+        images[changed] = exchange_colours(images[changed], others, draw_saturation(len(others), rng))
+        return images, torch.from_numpy(~changed)
+
+
+class ImageTextPairs(Pictures):
     """Scenes with several captions each, of which a batch draws one, and with phrases for their things."""
 
-    def __init__(self, parts: list[RenderedScenes], tokenizer: Any, *, seed: int, turned_share: float = 0.0) -> None:
-        self.turned_share = turned_share
+    def __init__(self, parts: list[RenderedScenes], tokenizer: Any, *, seed: int, recoloured_share: float) -> None:
+        super().__init__(parts, recoloured_share=recoloured_share)
         texts = [
             text
             for part in parts
             for scene in captions(part, per_scene=CAPTIONS_PER_SCENE, seed=seed)
             for text in scene
         ]
-        self.images = torch.from_numpy(np.concatenate([part.images for part in parts]))
-        self.instance = torch.from_numpy(np.concatenate([part.instance for part in parts]))
-        self.codes = torch.from_numpy(np.concatenate([attribute_codes(part) for part in parts]))
         self.input_ids = encode_texts(tokenizer, texts).view(len(self.images), CAPTIONS_PER_SCENE, -1).to(torch.int16)
         self.phrase_ids = encode_texts(tokenizer, phrases())
-
-    def __len__(self) -> int:
-        return len(self.images)
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """Pictures, captions, and for each thing its patches and a phrase that is true of it.
 
-        About pictures that lost or changed their colours nothing is said of colours (`koine.data.world_recolouring`).
+        About pictures that lost their colours nothing is said of colours.
 
         Returns:
             pixel_values [b, 3, H, W]; captioned [c], the pictures with a caption, and input_ids [c, tokens]; for the
@@ -64,14 +98,11 @@ class ImageTextPairs(TrainingData):
             region_codes and phrase_codes [r, 4] (attributes of the thing, and those said); phrases [p, tokens], the
             different phrases, and phrase_of [r].
         """
+        seen = super().batch(indices, generator)
+        coloured, codes = seen["coloured"], seen["codes"]
         drawn = torch.randint(CAPTIONS_PER_SCENE, (len(indices),), generator=generator)
-        codes = self.codes[indices]
-        pictures, coloured = self._recoloured(indices, generator)
-        images, things = torch.nonzero(codes[..., 0] >= 0, as_tuple=True)
-        region_codes = codes[images, things]
-        masks = (self.instance[indices][images] == things[:, None, None]).float()
-        patch = self.images.shape[1] // GRID
-        weights = masks.unflatten(2, (GRID, patch)).unflatten(1, (GRID, patch)).sum(dim=(2, 4)).flatten(1)
+        images, things = torch.nonzero(seen["pixels"].sum(dim=1) > 0, as_tuple=True)
+        region_codes, weights = codes[images, things], seen["pixels"][images, :, things]
         said = torch.rand(region_codes.shape, generator=generator) < SAID_SHARE
         said |= torch.rand(len(said), 1, generator=generator) < ALL_SAID_SHARE
         said[torch.arange(len(said)), torch.randint(4, (len(said),), generator=generator)] = True
@@ -80,7 +111,7 @@ class ImageTextPairs(TrainingData):
         phrase_codes = torch.where(said, region_codes, torch.tensor(UNSAID))
         places, phrase_of = torch.unique(torch.from_numpy(phrase_index(phrase_codes.numpy())), return_inverse=True)
         return {
-            "pixel_values": pixel_values(pictures),
+            "pixel_values": seen["pixel_values"],
             "captioned": torch.nonzero(coloured)[:, 0],
             "input_ids": _trimmed(self.input_ids[indices, drawn][coloured].long()),
             "region_images": images,
@@ -91,21 +122,6 @@ class ImageTextPairs(TrainingData):
             "phrase_of": phrase_of,
         }
 
-    def _recoloured(self, indices: Tensor, generator: torch.Generator) -> tuple[np.ndarray, Tensor]:
-        """Pictures uint8 [b, H, W, 3], some of which lost or changed their colours, and which kept them [b] bool."""
-        count = len(indices)
-        rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
-        draw, turns = rng.random(count), np.zeros(count)
-        turned = draw < self.turned_share
-        turns[turned], safe = safe_turns(self.codes[indices].numpy()[turned], rng)
-        faded = (draw >= self.turned_share) & (draw < self.turned_share + MUTED_SHARE * (1 - self.turned_share))
-        faded[turned] = ~safe
-        saturation = np.where(faded, np.maximum(rng.random(count) - 0.5, 0.0), 1.0)
-        changed = turned | faded
-        images = self.images[indices].numpy()
-        images[changed] = recolour(images[changed], turns[changed], saturation[changed])
-        return images, torch.from_numpy(~changed)
-
 
 def _trimmed(input_ids: Tensor) -> Tensor:
     """The ids without columns that are padding in every row."""
@@ -114,21 +130,39 @@ def _trimmed(input_ids: Tensor) -> Tensor:
 
 @dataclass
 class ClipRecipe(Recipe):
-    """Contrastive training (Radford et al. 2021, section 2.3) of the nano CLIP, on pictures and on their regions.
+    """The nano CLIP: a vision tower that learns to see, then a text tower that learns to match it.
 
-    A CLIP that has seen 400 million pictures tells what each patch shows; one that has seen 60,000 only does if it is
-    asked. So patches under a thing are matched with a phrase for it, too (as RegionCLIP does, Zhong et al. 2022), with
-    the features that Ferret and others read: those before the last layer.
+    First every patch is asked what it shows (`patch_supervision`), for 60,000 pictures are too few to learn that from
+    captions alone. Then all but the last layer of the vision tower is locked, and texts are matched with pictures
+    (Radford et al. 2021, section 2.3; locked-image tuning: Zhai et al. 2022, arXiv 2111.07991) and phrases with
+    regions (RegionCLIP, Zhong et al. 2022). So the features that Ferret and others read, those before the last layer,
+    are those of the first stage.
     """
 
     scenes: int = 40_000
-    single_scenes: int = 20_000
+    nested_scenes: int = 8_000
+    single_scenes: int = 12_000
     seed: int = 0
 
     name = "clip"
     stages = (
-        Stage("pretrain", steps=3600, batch_size=96, learning_rate=1.2e-3, weight_decay=0.05, betas=(0.9, 0.98)),
-        Stage("recolour", steps=1100, batch_size=96, learning_rate=6e-4, weight_decay=0.05, betas=(0.9, 0.98)),
+        Stage("see", steps=3600, batch_size=96, learning_rate=2e-3, weight_decay=0.05, betas=(0.9, 0.98)),
+        Stage(
+            "match",
+            steps=1500,
+            batch_size=128,
+            learning_rate=2e-3,
+            weight_decay=0.05,
+            betas=(0.9, 0.98),
+            trainable=(
+                "text_model",
+                "text_projection",
+                "visual_projection",
+                "vision_model.post_layernorm",
+                f"vision_model.encoder.layers.{nano_config().vision_config.num_hidden_layers - 1}",  # type: ignore
+                "logit_scale",
+            ),
+        ),
     )
 
     @cached_property
@@ -139,30 +173,42 @@ class ClipRecipe(Recipe):
         from transformers import CLIPModel
 
         # heads this small are twice as fast without the fused attention, whose backward pass is slow on CPUs
-        return CLIPModel._from_config(nano_config(), attn_implementation="eager")
+        model = CLIPModel._from_config(nano_config(), attn_implementation="eager")
+        model.patch_readouts = PatchReadouts(model.config.vision_config.hidden_size)
+        return model
 
     def data(self, stage: Stage) -> TrainingData:
         parts = [
             rendered_scenes("train", self.scenes),
+            rendered_scenes("train", self.nested_scenes, kind="nested"),
             rendered_scenes("train", self.single_scenes, kind="single"),
         ]
-        turned_share = TURNED_SHARE if stage.name == "recolour" else 0.0
-        return ImageTextPairs(parts, self.tokenizer, seed=self.seed, turned_share=turned_share)
+        share = RECOLOURED_SHARE[stage.name]
+        if stage.name == "see":
+            return Pictures(parts, recoloured_share=share)
+        return ImageTextPairs(parts, self.tokenizer, seed=self.seed, recoloured_share=share)
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         seen = model.vision_model(pixel_values=batch["pixel_values"], output_hidden_states=True)
+        patches = seen.hidden_states[-2][:, 1:]
+        if "pixels" in batch:
+            facts = [batch[name] for name in ("pixels", "codes", "boxes", "coloured")]
+            losses = patch_losses(model.patch_readouts, patches, *facts)
+            return {"loss": torch.stack(list(losses.values())).sum(), **losses}
         scale = model.logit_scale.exp().clamp(max=100.0)
         image = _unit(model.visual_projection(seen.pooler_output[batch["captioned"]]))
         pictures, accuracy = _picture_loss(image, _text_vectors(model, batch["input_ids"]), batch["input_ids"], scale)
-        patches = seen.hidden_states[-2][:, 1:][batch["region_images"]]
-        pooled = torch.einsum("rp,rpd->rd", batch["region_weights"], patches.float())
+        pooled = torch.einsum("rp,rpd->rd", batch["region_weights"], patches[batch["region_images"]].float())
         region = _unit(model.visual_projection(model.vision_model.post_layernorm(pooled)))
         logits = region @ _text_vectors(model, batch["phrases"]).T * scale
         regions, found = _region_loss(logits, batch)
         return {"loss": pictures + regions, "accuracy": accuracy, "region_loss": regions, "region_accuracy": found}
 
     def evaluate(self, model: Any, stage: Stage) -> dict[str, float]:
-        return zero_shot(Clip(model, self.tokenizer), rendered_scenes("validation", 1000, kind="single"))
+        """Readouts on validation scenes; in the second stage zero-shot figures."""
+        if stage.name == "see":
+            return readout_figures(model, rendered_scenes("validation", VALIDATION_SCENES))
+        return zero_shot(Clip(model, self.tokenizer), rendered_scenes("validation", VALIDATION_SCENES, kind="single"))
 
     def figures(self, folder: Path) -> dict[str, object]:
         """Zero-shot attributes of single things and retrieval among scenes, test split and held-out pairs."""
@@ -177,8 +223,42 @@ class ClipRecipe(Recipe):
         }
 
     def save(self, model: Any, folder: Path) -> None:
-        model.save_pretrained(folder)
+        """The CLIP, and beside it the readouts, which only the next stage of training needs."""
+        weights = model.state_dict()
+        readouts = {name: weights.pop(name) for name in list(weights) if name.startswith("patch_readouts.")}
+        model.save_pretrained(folder, state_dict=weights)
+        save_file(readouts, folder / READOUTS_FILE)
         (folder / FILE).write_bytes(Path(self.tokenizer.vocab_file).read_bytes())
+
+    def load(self, model: Any, folder: Path) -> None:
+        from transformers import CLIPModel
+
+        saved = CLIPModel.from_pretrained(folder).state_dict() | load_file(folder / READOUTS_FILE)
+        model.load_state_dict(saved)
+
+
+@torch.no_grad()
+def readout_figures(model: Any, scenes: RenderedScenes) -> dict[str, float]:
+    """How often the readouts of a thing's patches are right about the things in some scenes, for each attribute, and
+    the mean IoU of the box that the thing's fullest patch gives."""
+    pictures = Pictures([scenes], recoloured_share=0.0)
+    batch = pictures.batch(torch.arange(len(scenes)), torch.Generator())
+    features = torch.cat(
+        [
+            model.vision_model(pixel_values=part, output_hidden_states=True).hidden_states[-2][:, 1:].float()
+            for part in batch["pixel_values"].split(250)
+        ]
+    )
+    images, things = torch.nonzero(batch["pixels"].sum(dim=1) > 0, as_tuple=True)
+    shares, codes = batch["pixels"][images, :, things], batch["codes"][images, things]
+    pooled = torch.einsum("rp,rpd->rd", shares / shares.sum(dim=1, keepdim=True), features[images])
+    readouts = model.patch_readouts
+    found = {
+        name: float((readout(pooled).argmax(dim=-1) == codes[:, place]).float().mean())
+        for place, (name, readout) in enumerate(readouts.attributes.items())
+    }
+    boxes = readouts.box(features[images, shares.argmax(dim=1)])
+    return found | {"box IoU": float(box_iou(boxes, batch["boxes"][images, things]).mean())}
 
 
 def _unit(vectors: Tensor) -> Tensor:

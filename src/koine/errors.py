@@ -23,6 +23,6 @@ class InputError(ValueError):
 
         names = sorted(known)
         near = difflib.get_close_matches(str(value).lower(), names, n=3, cutoff=0.5)
-        guess = f"did you mean {' or '.join(repr(name) for name in near)}? " if near else ""
+        guess = f": did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
         listing = ", ".join(names) if names else "none"
-        return cls(f"there is no {thing} {str(value)!r}: {guess}(known: {listing})")
+        return cls(f"there is no {thing} {str(value)!r}{guess} (known: {listing})")

@@ -9,7 +9,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_ones_and_all_that_are_know
 
 
 def test_without_a_near_name_only_the_known_ones_are_listed():
-    assert str(InputError.unknown("stage", "zzz", ["align"])) == "there is no stage 'zzz': (known: align)"
+    assert str(InputError.unknown("stage", "zzz", ["align"])) == "there is no stage 'zzz' (known: align)"
 
 
 def test_an_input_error_is_a_value_error():

@@ -77,7 +77,8 @@ def _ask(system: System, protocol: Benchmark, examples: Iterator[AnnotatedExampl
     from koine.evaluation.retrieval import RetrievalBenchmark
 
     columns = ("{task.completed} questions", TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         line = bar.add_task("", total=limit)
         if isinstance(protocol, RetrievalBenchmark):
             return protocol.run(system, examples, limit=limit, progress=lambda count: bar.update(line, completed=count))

@@ -68,7 +68,8 @@ def export(
     from koine.world.records import TASKS
 
     columns = ("scenes", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         line = bar.add_task("scenes", total=count)
         folder = world_export.export(
             out,

@@ -52,7 +52,8 @@ def test_export_makes_a_data_set_with_a_card(tmp_path, capsys):
 
 def test_export_refuses_what_there_is_not(tmp_path, capsys):
     assert main(["world", "export", "--out", str(tmp_path / "x"), "--format", "parket", "--count", "2"]) == 2
-    assert "did you mean 'parquet'" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and "did you mean 'parquet'" in message and message.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 

@@ -70,7 +70,8 @@ class BlockDraws:
 
     def uniform(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `Draws`."""
-        return self.generator.uniform(low, high)
+        # numpy's own refuses limits in falling order, which occur where fewer patches remain than a rectangle has
+        return low + (high - low) * self.generator.random(low.shape)
 
     def integers(self, high: NDArray[np.int64]) -> NDArray[np.int64]:
         """See `Draws`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +77,10 @@ class Encoder(nn.Module):
             else None
         )
 
+    def positions(self, letter: str) -> nn.Embedding:
+        """The table of images (A) or of texts (B), [2 + positions, width]."""
+        return cast(nn.Embedding, self.embed_positions[letter])
+
     def forward(
         self,
         tokens: Tensor,
@@ -109,7 +113,7 @@ class Backbone(nn.Module):
     def embed_images(self, pixel_values: Tensor, patch_mask: Tensor | None = None) -> Tensor:
         """Image tokens with positions [images, 1 + patches, width]; the arguments are `VisionEmbedding`'s."""
         tokens = self.vision_embed(pixel_values, patch_mask)
-        return tokens + self.encoder.embed_positions["A"].weight[POSITION_OFFSET:].to(tokens.dtype)
+        return tokens + self.encoder.positions("A").weight[POSITION_OFFSET:].to(tokens.dtype)
 
     def embed_texts(self, input_ids: Tensor, positions: Tensor | None = None) -> Tensor:
         """Text tokens with positions [texts, tokens, width].
@@ -122,7 +126,7 @@ class Backbone(nn.Module):
         """
         if self.text_embed is None:
             raise InputError("this BEiT-3 has no language branch: load other weights than a classifier's")
-        table = self.encoder.embed_positions["B"]
+        table = self.encoder.positions("B")
         if positions is None:
             longest = table.num_embeddings - POSITION_OFFSET
             if input_ids.shape[1] > longest:
@@ -222,7 +226,7 @@ class Beit3Model(PreTrainedModel):
     base_model_prefix = "beit3"
     main_input_name = "pixel_values"
     supports_gradient_checkpointing = True
-    _no_split_modules: ClassVar[list[str]] = ["MultiwayLayer"]
+    _no_split_modules = ["MultiwayLayer"]  # noqa: RUF012
     _supports_sdpa = True
 
     def __init__(self, config: Beit3Config) -> None:
@@ -235,7 +239,7 @@ class Beit3Model(PreTrainedModel):
         return self.beit3.vision_embed if self.beit3.text_embed is None else self.beit3.text_embed
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        self.beit3.text_embed = value
+        self.beit3.text_embed = cast(nn.Embedding, value)
 
     def forward(
         self,
@@ -382,7 +386,7 @@ class Beit3Model(PreTrainedModel):
             InputError: the size is no multiple of the patch size.
         """
         config = type(self.config).from_dict({**self.config.to_dict(), "image_size": image_size})
-        table = self.beit3.encoder.embed_positions["A"]
+        table = self.beit3.encoder.positions("A")
         resized = resize_positions(table.weight.data, config.grid)
         self.beit3.encoder.embed_positions["A"] = nn.Embedding.from_pretrained(resized, freeze=False)
         self.beit3.vision_embed.image_size = self.config.image_size = image_size
@@ -440,8 +444,8 @@ class Beit3Model(PreTrainedModel):
         if isinstance(module, ClassificationHead):
             self._init_small(module.head)
         elif isinstance(module, Nlvr2Head):
-            self._init_small(module.head.dense1)
-            self._init_small(module.head.dense2)
+            self._init_small(module.head.get_submodule("dense1"))
+            self._init_small(module.head.get_submodule("dense2"))
 
     def _init_linear(self, module: nn.Linear | nn.Conv2d) -> None:
         if self.config.initialization == "published" and isinstance(module, nn.Linear):

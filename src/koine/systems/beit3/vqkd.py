@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -149,7 +149,6 @@ class VisualTokenizer(PreTrainedModel):
     config: VisualTokenizerConfig
     base_model_prefix = "tokenizer"
     main_input_name = "images"
-    _no_split_modules: ClassVar[list[str]] = ["Block"]
 
     def __init__(self, config: VisualTokenizerConfig) -> None:
         super().__init__(config)

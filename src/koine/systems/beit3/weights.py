@@ -20,11 +20,15 @@ from koine.errors import InputError
 from koine.files import write_atomically
 from koine.systems.beit3.config import HEADS, POSITION_OFFSET, SIZES, Beit3Config, Head, VisualTokenizerConfig
 from koine.systems.beit3.model import Beit3Model
+from koine.systems.beit3.tokenizer import Beit3Tokenizer
 from koine.systems.beit3.vqkd import VisualTokenizer
 
 NANO_WEIGHTS = Path(__file__).parents[2] / "weights" / "beit3"
 SENTENCE_PIECES = "beit3.spm"
 """The tokenizer's file, in the release and in our folders."""
+
+ANSWERS = "answer2label.txt"
+"""Names of a VQA head's answers, in the release."""
 
 # A tensor that only the checkpoints with this head have, the first that is found decides.
 _MARKS: tuple[tuple[str, Head], ...] = (
@@ -265,7 +269,9 @@ def convert(
     with write_atomically(Path(out)) as folder:
         model.save_pretrained(folder)
         for file in beside:
-            shutil.copyfile(file, folder / (SENTENCE_PIECES if file.suffix == ".spm" else file.name))
+            shutil.copyfile(file, folder / (file.name if file.name == ANSWERS else SENTENCE_PIECES))
+        if isinstance(model, Beit3Model) and beside:
+            Beit3Tokenizer.from_folder(folder, model.config)  # refuses another model's words
     return Path(out)
 
 
@@ -281,7 +287,7 @@ def load_folder(
         InputError: it holds another model or is damaged.
     """
     model = _load(folder, Beit3Config, Beit3Model, dtype)
-    return model.to(device or "cpu").eval()  # type: ignore[arg-type]
+    return model.to(device or "cpu").eval()
 
 
 def load_tokenizer_folder(folder: str | os.PathLike[str]) -> VisualTokenizer:
@@ -346,10 +352,16 @@ def _layers(shapes: Mapping[str, tuple[int, ...]], part: str) -> int:
 
 
 def _files_beside(place: Path, config: Beit3Config) -> list[Path]:
-    """What a converted folder needs besides the weights."""
+    """What a converted folder needs besides the weights: the words, unless the model reads none, and answers' names.
+
+    Raises:
+        InputError: there is no sentencepiece file, or it is another model's.
+    """
+    if config.heads == ["classification"]:
+        return []
     folder = place if place.is_dir() else place.parent
     pieces = folder / SENTENCE_PIECES if place.is_dir() else place
     if not pieces.is_file():
         raise InputError(f"there is no {SENTENCE_PIECES} at {place}: name the release's file with --base")
-    answers = folder / "answer2label.txt"
+    answers = folder / ANSWERS
     return [pieces, *([answers] if "vqa" in config.heads and answers.is_file() else [])]

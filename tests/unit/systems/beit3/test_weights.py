@@ -1,0 +1,172 @@
+"""Published checkpoints, small ones in their form."""
+
+import argparse
+import pickle
+
+import pytest
+import torch
+
+from koine.errors import InputError
+from koine.systems.beit3 import weights
+from koine.systems.beit3.config import Beit3Config
+from koine.systems.beit3.fine_tuning import published_name
+from koine.systems.beit3.tokenizer import train_pieces
+from koine.systems.beit3.weights import convert, load_folder, load_tokenizer_folder, read_published
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A size that is published in these tests only."""
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+        "mask_token_id": 111,
+    }
+    monkeypatch.setitem(weights.SIZES, "small", sizes)
+
+
+@pytest.fixture
+def published(tiny, small):
+    """A function that gives a model with one head and its tensors under published names."""
+
+    def make(head, **options):
+        model = tiny(heads=[head], num_hidden_layers=2, **options)
+        return model, {published_name(name): tensor.clone() for name, tensor in model.state_dict().items()}
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pieces(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pieces") / "beit3.spm"
+    train_pieces(["a red cube left of a ball"] * 20, path, pieces=110)
+    return path
+
+
+def write_release(folder, state, name="beit3_small_patch4_8_vqa.pth", **beside):
+    torch.save({"model": state, **beside}, folder / name)
+    return folder / name
+
+
+def test_a_release_becomes_a_folder_that_answers_alike(published, pieces, tmp_path, pixels, ids):
+    model, state = published("vqa", vocab_size=115)
+    release = write_release(tmp_path, state, args=argparse.Namespace(epochs=3))
+    (tmp_path / "answer2label.txt").write_text('{"answer": "yes", "label": 0}\n')
+    (tmp_path / "beit3.spm").write_bytes(pieces.read_bytes())
+    out = convert(release, tmp_path / "out")
+    assert {path.name for path in out.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "beit3.spm",
+        "answer2label.txt",
+    }
+    assert torch.equal(load_folder(out).answer(pixels, ids), model.answer(pixels, ids))
+
+
+def test_every_head_is_told_by_its_tensors(published):
+    for head in ("classification", "vqa", "nlvr2", "captioning", "retrieval", "pretraining"):
+        _, state = published(head)
+        assert weights.find_head(state) == head
+        assert weights.build_published(state, head=head, size="small").config.heads == [head]
+
+
+def test_another_head_or_size_than_wanted_is_named(published):
+    _, state = published("vqa")
+    with pytest.raises(InputError, match="is a small model with the head 'vqa', but captioning is wanted"):
+        weights.build_published(state, head="captioning")
+    with pytest.raises(InputError, match="is a small model with the head 'vqa', but large is wanted"):
+        weights.build_published(state, size="large")
+
+
+def test_tensors_too_many_too_few_or_of_another_shape_are_named(published):
+    _, state = published("captioning")
+    with pytest.raises(InputError, match=r"has heads\.captioning\.extra\.weight"):
+        weights.build_published({**state, "extra.weight": torch.zeros(1)})
+    name = "beit3.encoder.layers.1.ffn.B.fc1.bias"
+    with pytest.raises(InputError, match=f"lacks {name}"):
+        weights.build_published({key: tensor for key, tensor in state.items() if key != name})
+    with pytest.raises(InputError, match=r"of shape \(3,\) instead of \(24,\)"):
+        weights.build_published({**state, name: torch.zeros(3)})
+    with pytest.raises(InputError, match="no BEiT-3's"):
+        weights.build_published({"weight": torch.zeros(1)})
+
+
+def test_sizes_that_were_never_published_are_refused(tiny):
+    state = {published_name(name): tensor for name, tensor in tiny(heads=["vqa"], hidden_size=32).state_dict().items()}
+    with pytest.raises(InputError, match="no published BEiT-3 has width 32"):
+        weights.build_published(state)
+
+
+def test_another_resolution_is_interpolated(published, tmp_path):
+    _, state = published("classification")
+    release = write_release(tmp_path, state)
+    assert convert(release, tmp_path / "out", image_size=16)
+    model = load_folder(tmp_path / "out")
+    assert model.classify(torch.zeros(1, 3, 16, 16)).shape == (1, 5)
+
+
+def test_nothing_in_a_checkpoint_is_executed(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "sprung"), "w"))
+
+    path = tmp_path / "trap.pth"
+    path.write_bytes(pickle.dumps({"model": Trap()}))
+    with pytest.raises(InputError, match="no readable checkpoint"):
+        read_published(path)
+    torch.save({"model": Trap()}, path)
+    with pytest.raises(InputError, match="no readable checkpoint"):
+        read_published(path)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_missing_damaged_and_foreign_files_are_refused(tmp_path):
+    with pytest.raises(InputError, match="there is no checkpoint"):
+        read_published(tmp_path / "nowhere.pth")
+    (tmp_path / "broken.pth").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(InputError, match="no readable checkpoint"):
+        read_published(tmp_path / "broken.pth")
+    torch.save({"epoch": 3}, tmp_path / "other.pth")
+    with pytest.raises(InputError, match="holds no weights"):
+        read_published(tmp_path / "other.pth")
+
+
+def test_words_must_be_there_and_belong_to_the_weights(published, pieces, tmp_path):
+    _, state = published("captioning")
+    release = write_release(tmp_path, state)
+    with pytest.raises(InputError, match=r"no beit3\.spm at"):
+        convert(release, tmp_path / "out")
+    with pytest.raises(InputError, match="110 pieces"):
+        convert(release, tmp_path / "out", base=pieces)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_published_tokenizer_becomes_a_folder(tmp_path):
+    from koine.systems.beit3.config import VisualTokenizerConfig
+    from koine.systems.beit3.vqkd import VisualTokenizer
+
+    torch.manual_seed(0)
+    config = VisualTokenizerConfig(
+        hidden_size=64, num_hidden_layers=1, num_attention_heads=1, intermediate_size=32, image_size=16, patch_size=8
+    )
+    model = VisualTokenizer(config).eval()
+    model.quantizer.started.fill_(True)
+    back = {ours: theirs for theirs, ours in weights._OF_QUANTIZER.items()}
+    state = {back.get(name, name): tensor.clone() for name, tensor in model.state_dict().items()}
+    state["quantize.embedding.initted"] = torch.ones(1)
+    state |= {"quantize.embedding.embed_avg": torch.zeros(2), "teacher.conv.weight": torch.zeros(2)}
+    out = convert(write_release(tmp_path, state, "vqkd.pth"), tmp_path / "out")
+    images = torch.rand(2, 3, 16, 16)
+    assert torch.equal(load_tokenizer_folder(out).tokenize(images), model.tokenize(images))
+    with pytest.raises(InputError, match="koine_visual_tokenizer"):
+        load_folder(out)
+
+
+def test_folders_of_other_models_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"no config\.json"):
+        load_folder(tmp_path)
+    Beit3Config.nano(100).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="no readable weights"):
+        load_folder(tmp_path)

@@ -24,6 +24,18 @@ def run(
     mask: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="Scribble over the first picture: white where it is.")
     ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="One of several texts to compare a picture with; repeatable."),
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="What the picture may show, with commas between: ranked.")
+    ] = None,
+    search: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Find the pictures in --folder that fit this text.")
+    ] = None,
+    folder: Annotated[Path | None, typer.Option(metavar="DIR", help="The pictures to search.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many pictures a search shows.")] = 5,
     weights: Annotated[str, typer.Option(help="nano (they come with the package), a folder or a hub id.")] = "nano",
     device: Annotated[str | None, typer.Option(help="Where to compute, such as cpu or cuda:0.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Number type, such as bfloat16.")] = None,
@@ -41,11 +53,16 @@ def run(
     if out is not None and out.suffix.lower() not in PICTURE_SUFFIXES:
         raise InputError(f"--out {out} has no picture's suffix: take one of {', '.join(PICTURE_SUFFIXES)}")
     name = find_built(system).name
+    if search is not None or folder is not None:
+        system_with_weights = load(name, weights, device=device, dtype=dtype)
+        _search(name, system_with_weights, search, folder, count, as_json=as_json)
+        return
     pictures = [Image.open(path) for path in image or ()]
     regions = read_regions(pictures[0] if pictures else None, point or (), box or (), mask or ())
-    prompt = compose(ask, {"image": pictures, "region": regions})
+    prompt = compose(ask, {"image": pictures, "text": list(text or ()), "region": regions})
 
-    reply = load(name, weights, device=device, dtype=dtype).respond(*prompt, seed=seed)
+    loaded = load(name, weights, device=device, dtype=dtype)
+    reply = loaded.respond(*prompt, seed=seed, **_labelled(name, loaded, labels))
 
     from koine.cli import reply as output
 
@@ -60,4 +77,38 @@ def run(
 
         print(json.dumps({"system": name, **output.as_json(prompt, reply)}, indent=2, ensure_ascii=False))
     else:
-        print(output.as_text(reply))
+        print(output.as_ranking(reply, [str(path) for path in image or ()]) or output.as_text(reply))
+
+
+def _labelled(name: str, system: object, labels: str | None) -> dict[str, str]:
+    """The option that names what a picture may show, if it was given to a system that has it."""
+    from inspect import signature
+
+    if labels is None:
+        return {}
+    if "labels" not in signature(system.respond).parameters:  # type: ignore[attr-defined]
+        raise InputError(f"{name} takes no --labels: ask in words with --ask, or take a system such as metaclip")
+    return {"labels": labels}
+
+
+def _search(name: str, system: object, text: str | None, folder: Path | None, count: int, *, as_json: bool) -> None:
+    """Prints the pictures of a folder that fit a text, the best first, and on stderr what couldn't be read."""
+    import sys
+
+    if not text or folder is None:
+        raise InputError("a search needs both: give --search TEXT and --folder DIR")
+    if not hasattr(system, "search"):
+        raise InputError(f"{name} can't search a folder: take a system that can, such as beit3")
+    reply = system.search(text, folder, count=count)
+    if as_json:
+        import json
+
+        print(json.dumps({"system": name, "text": reply.text, "details": reply.details}, indent=2, ensure_ascii=False))
+    else:
+        for path, similarity in reply.details["found"]:
+            print(f"{similarity:.3f}  {path}")
+    for path, reason in reply.details["skipped"]:
+        print(f"skipped {path}: {reason}", file=sys.stderr)
+    if reply.details["skipped"]:
+        total = reply.details["pictures"] + len(reply.details["skipped"])
+        print(f"{len(reply.details['skipped'])} of {total} pictures could not be read", file=sys.stderr)

@@ -2,8 +2,9 @@
 
 Both are pre-norm transformers of the same shapes, but BEiT-3 has two norms more in each layer (sub-LN) and none behind
 the embeddings. The two norms are set so that, on average over some pictures, they change nothing; the missing one is
-folded into patches and positions. What remains of CLIP's features points in nearly the same directions (cosine 0.8 to
-0.9 after the last layer), which a few hundred steps of training make good.
+folded into patches and positions. What remains of CLIP's features points in nearly the same directions, which some
+hundred steps of training make good. Inner units that BEiT-3 has no room for are left out, those first that say least;
+layers that CLIP doesn't have start as if they weren't there.
 """
 
 from __future__ import annotations
@@ -33,16 +34,15 @@ def start_from_clip(model: Beit3Model, clip: CLIPModel, pixel_values: Tensor) ->
     Words and their positions start as large as patches, or the first layers would drown them.
 
     Args:
-        clip: of the same width, patches, heads and inner width, and at least as many layers.
+        clip: of the same width, patches and heads, and at least as many inner units.
         pixel_values: [images, 3, size, size] in [-1, 1], some hundred pictures to fit the norms to.
     Raises:
         InputError: the shapes differ.
     """
     config, vision = model.config, clip.config.vision_config
-    ours = (config.hidden_size, config.intermediate_size, config.num_attention_heads, config.patch_size)
-    names = ("hidden_size", "intermediate_size", "num_attention_heads", "patch_size")
-    theirs = tuple(getattr(vision, name) for name in names)
-    if ours != theirs or config.num_hidden_layers > vision.num_hidden_layers:  # type: ignore[union-attr]
+    names = ("hidden_size", "num_attention_heads", "patch_size")
+    ours, theirs = (tuple(getattr(one, name) for name in names) for one in (config, vision))
+    if ours != theirs or config.intermediate_size > vision.intermediate_size:  # type: ignore[union-attr]
         raise InputError(f"BEiT-3 of shape {ours} can't start from a CLIP of shape {theirs}: give equal {names}")
     state = {name: tensor.float() for name, tensor in clip.vision_model.state_dict().items()}
     backbone = model.beit3
@@ -51,7 +51,10 @@ def start_from_clip(model: Beit3Model, clip: CLIPModel, pixel_values: Tensor) ->
     route = Route(tokens.shape[1])
     for number, layer in enumerate(backbone.encoder.layers):
         assert isinstance(layer, MultiwayLayer)
-        _copy_layer(layer, state, f"encoder.layers.{number}.", tokens)
+        if number < vision.num_hidden_layers:  # type: ignore[union-attr]
+            _copy_layer(layer, state, f"encoder.layers.{number}.", tokens)
+        else:
+            _silence(layer)
         tokens = layer(tokens, route)
     if backbone.encoder.layer_norm is not None:
         _copy(backbone.encoder.layer_norm.A, state, "post_layernorm")
@@ -96,14 +99,35 @@ def _copy_layer(layer: MultiwayLayer, state: State, place: str, tokens: Tensor) 
     for name, module in zip("qkv", maps, strict=True):
         _copy(module, state, f"{place}self_attn.{name}_proj")
     _copy(attention.out_proj.A, state, f"{place}self_attn.out_proj")
-    _copy(experts.fc1, state, f"{place}mlp.fc1")
-    _copy(experts.fc2, state, f"{place}mlp.fc2")
     normal = layer.self_attn_layer_norm.A(tokens)
     queries, keys, values = (module(normal).unflatten(-1, (attention.heads, -1)).transpose(1, 2) for module in maps)
     attended = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
     _fit(attention.inner_attn_ln.A, attended)
     tokens = tokens + attention.out_proj.A(attention.inner_attn_ln.A(attended))
-    _fit(experts.ffn_layernorm, F.gelu(experts.fc1(layer.final_layer_norm.A(tokens))))
+    _copy_experts(experts, state, f"{place}mlp.", layer.final_layer_norm.A(tokens))
+
+
+def _copy_experts(experts: FeedForward, state: State, place: str, normal: Tensor) -> None:
+    """The inner units whose contribution to the output varies most over `normal` [images, tokens, width]."""
+    weight, bias = state[f"{place}fc1.weight"], state[f"{place}fc1.bias"]
+    onward = state[f"{place}fc2.weight"]
+    inner = F.gelu(F.linear(normal, weight, bias))
+    says = inner.flatten(0, 1).std(dim=0) * onward.norm(dim=0)
+    kept = says.topk(experts.fc1.out_features).indices.sort().values
+    experts.fc1.weight.copy_(weight[kept])
+    experts.fc1.bias.copy_(bias[kept])
+    experts.fc2.weight.copy_(onward[:, kept])
+    # Units that are left out keep saying what they say on average.
+    left_out = torch.ones_like(says).index_fill(0, kept, 0.0)
+    experts.fc2.bias.copy_(state[f"{place}fc2.bias"] + onward @ (left_out * inner.flatten(0, 1).mean(dim=0)))
+    _fit(experts.ffn_layernorm, inner[..., kept])
+
+
+def _silence(layer: MultiwayLayer) -> None:
+    """A layer that adds nothing at first."""
+    outputs = [layer.self_attn.out_proj, *(expert.fc2 for expert in layer.ffn.children())]
+    for parameter in (parameter for module in outputs for parameter in module.parameters()):  # type: ignore[union-attr]
+        parameter.zero_()
 
 
 def _rows(table: nn.Module | None) -> Tensor:

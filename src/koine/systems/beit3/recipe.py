@@ -28,11 +28,11 @@ from koine.systems.beit3.pretraining import MaskedImages, MaskedTexts, Masking, 
 from koine.systems.beit3.processor import Beit3Processor, normalized
 from koine.systems.beit3.system import Beit3
 from koine.systems.beit3.tokenizer import Beit3Tokenizer, train_pieces
-from koine.systems.beit3.visual_tokenizer_recipe import VisualTokenizerRecipe, tokenize
+from koine.systems.beit3.visual_tokenizer_recipe import Teacher, VisualTokenizerRecipe, tokenize
 from koine.systems.beit3.vqkd import VisualTokenizer
 from koine.systems.beit3.weights import load_tokenizer_folder
 from koine.systems.beit3.world_figures import intervals
-from koine.systems.beit3.world_tasks import MaskedWorld, WorldData, WorldTasks, common_answers, gather
+from koine.systems.beit3.world_tasks import TASKS, MaskedWorld, WorldData, WorldTasks, common_answers, gather
 from koine.training import Recipe, Stage, TrainingData, run
 from koine.training.data import Batch
 from koine.world.cache import default_folder, rendered_scenes
@@ -41,8 +41,8 @@ PIECES = 512
 """Sentencepiece pieces of the nano tokenizer."""
 TOKENIZER_SCENES = 4_000
 FITTED_PICTURES = 256
-_FUSED_QUESTIONS, _FUSED_STATEMENTS = 24, 8
-"""Of a packed batch, so many questions and statements go the published way, too."""
+_FUSED_QUESTIONS, _FUSED_STATEMENTS, _FUSED_WEIGHT = 12, 6, 0.25
+"""Of a packed batch, so many questions and statements go the published way, too, and how much they count."""
 
 
 @dataclass
@@ -51,35 +51,42 @@ class NanoRecipe(Recipe):
 
     "pretrain" is masked data modelling on pictures, texts and pairs. "tune" teaches questions, captions, statements
     about two pictures and retrieval together, most texts in packed passes (`packing`). "finish" goes on in the
-    published way alone, one text a pass, in which the model is used.
+    published way alone, one text a pass, in which the model is used. "contrast", which the shipped model goes without,
+    is the contrastive stage between pre-training and fine-tuning of the published `-itc` weights.
 
     Attributes:
         data_set: scenes and texts.
         options: fields of `Beit3Config` that differ from the nano's.
+        plan: the stages, in order.
+        tasks: what "tune" and "finish" teach.
         masking: how much is hidden in pre-training.
         streams: of pre-training.
+        codes: what the visual tokenizer's codes, the targets of masked patches, stand for.
         starts_from_clip: else all weights start from nothing.
-        tasks: what is taught after pre-training.
         seed: of the weights that start from nothing.
     """
 
     data_set: WorldData = field(default_factory=WorldData)
     options: dict[str, Any] = field(default_factory=dict)
+    plan: tuple[str, ...] = ("pretrain", "tune", "finish")
+    tasks: tuple[str, ...] = TASKS
     masking: Masking = field(default_factory=Masking)
     streams: tuple[str, ...] = ("image", "text", "pair")
+    codes: Teacher = "features"
     starts_from_clip: bool = True
-    tasks: tuple[str, ...] = ("questions", "captions", "statements", "retrieval")
     seed: int = 0
 
     name = "beit3-nano"
 
     def __post_init__(self) -> None:
-        tune = Stage("tune", steps=1300, batch_size=32, learning_rate=1e-3, weight_decay=0.05, betas=(0.9, 0.98))
-        self.stages = (
-            replace(tune, name="pretrain", steps=300, batch_size=144),
-            tune,
-            replace(tune, name="finish", steps=250, learning_rate=3e-4),
-        )
+        tune = Stage("tune", steps=1100, batch_size=24, learning_rate=1.2e-3, weight_decay=0.05, betas=(0.9, 0.98))
+        known = {
+            "pretrain": replace(tune, name="pretrain", steps=200, batch_size=96),
+            "contrast": replace(tune, name="contrast", steps=200, batch_size=32),
+            "tune": tune,
+            "finish": replace(tune, name="finish", steps=200, learning_rate=4e-4),
+        }
+        self.stages = tuple(known[name] for name in self.plan)
 
     @cached_property
     def tokenizer(self) -> Beit3Tokenizer:
@@ -99,27 +106,26 @@ class NanoRecipe(Recipe):
 
     def data(self, stage: Stage) -> TrainingData:
         if stage.name == "pretrain":
-            codes = tokenize(visual_tokenizer(), rendered_scenes("train", self.data_set.scenes))
+            tokens = visual_tokenizer(VisualTokenizerRecipe(teacher=self.codes))
+            codes = tokenize(tokens, rendered_scenes("train", self.data_set.scenes))
             return MaskedWorld(self.data_set, self.tokenizer, codes, self.masking, self._config(), streams=self.streams)
         packed = stage.name == "tune"
         return WorldTasks(
             self.data_set,
             self.tokenizer,
             self.processor.answers,
+            tasks=("retrieval",) if stage.name == "contrast" else self.tasks,
             questions=6 if packed else 2,
             statements=4 if packed else 1,
         )
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         with _plain_attention():
-            if "captions" not in batch:
-                return masked_losses(model, batch)
-            losses = task_losses(model, batch, self.tasks, packed=batch["statements"].shape[1] > 1)
-        return losses | {"loss": torch.stack(list(losses.values())).sum()}
+            return task_losses(model, batch) if "pixel_values" in batch else masked_losses(model, batch)
 
     def evaluate(self, model: Any, stage: Stage) -> dict[str, float]:
         """Quick figures on 200 validation scenes."""
-        if stage.name == "pretrain":
+        if stage.name in ("pretrain", "contrast"):
             return {}
         found = intervals(Beit3(model, self.processor), scenes=200, split="validation", tasks=self.tasks)
         return {name: share.estimate for name, share in found.items()}
@@ -141,9 +147,10 @@ class NanoRecipe(Recipe):
 
 
 def nano_config(base: Beit3Config, **options: Any) -> Beit3Config:
-    """The nano model: as deep as the nano CLIP, attention shared by both modalities as in the paper."""
+    """The nano model: a layer deeper than the nano CLIP, attention shared by both modalities as in the paper."""
     settings = {
-        "num_hidden_layers": 5,
+        "num_hidden_layers": 6,
+        "intermediate_size": 320,
         "experts": "feed-forward",
         "num_answers": len(common_answers()),
         "mask_token_id": base.mask_token_id,
@@ -170,64 +177,62 @@ def masked_losses(model: Beit3Model, batch: Batch) -> dict[str, Tensor]:
     )
 
 
-def task_losses(model: Beit3Model, batch: Batch, tasks: tuple[str, ...], *, packed: bool) -> dict[str, Tensor]:
-    """The loss of each task on a batch of `WorldTasks`.
+def task_losses(model: Beit3Model, batch: Batch) -> dict[str, Tensor]:
+    """The loss of each task that a batch of `WorldTasks` has, and their sum.
 
-    Args:
-        packed: several texts about a picture in one pass, and a few the published way; else all the published way.
+    With more than one statement for each pair, or more than two questions for each scene, most texts go in packed
+    passes, and a few the published way; else all do that.
     """
     hidden, pictures = encode_pictures(model.beit3, batch["pixel_values"])
     losses: dict[str, Tensor] = {}
-    if "questions" in tasks:
-        losses["questions"] = _questions(model, batch, pictures if packed else None)
-    if "statements" in tasks:
-        losses["statements"] = _statements(model, batch, pictures if packed else None)
-    if "captions" in tasks:
+    if "long_questions" in batch:
+        losses["questions"] = _questions(model, batch, pictures)
+    if "statements" in batch:
+        losses["statements"] = _statements(model, batch, pictures)
+    if "captions" in batch:
         losses["captions"] = _captions(model, batch["captions"], pictures)
-    if "retrieval" in tasks:
+    if "descriptions" in batch:
         head = model.require("retrieval")
         texts = batch["descriptions"]
         vectors = model.embed_texts(texts, _real(model, texts))
-        losses["retrieval"] = 0.5 * contrastive_loss(
-            head.embed_images(hidden).float(), vectors.float(), model.logit_scale.clamp(max=100)
-        )
-    return losses
+        scale = model.logit_scale.clamp(max=100)
+        losses["retrieval"] = 0.5 * contrastive_loss(head.embed_images(hidden).float(), vectors.float(), scale)
+    return losses | {"loss": torch.stack(list(losses.values())).sum()}
 
 
-def _questions(model: Beit3Model, batch: Batch, pictures: Pictures | None) -> Tensor:
+def _questions(model: Beit3Model, batch: Batch, pictures: Pictures) -> Tensor:
     """Each question of the world has one answer, so the published sum of binary losses is a plain choice here."""
-    head = model.require("vqa")
-    chosen = slice(None if pictures is None else _FUSED_QUESTIONS)
-    # The long question of the left picture and the short one of the right have every length.
-    fused = []
-    for kind in ("short", "long"):
-        ids, answers = batch[f"{kind}_questions"][chosen, 0], batch[f"{kind}_answers"][chosen, 0]
-        if pictures is None or kind == "long":
-            logits = model.answer(batch["pixel_values"][chosen], ids, _real(model, ids))
-            fused.append(F.cross_entropy(logits.float(), answers))
-    loss = torch.stack(fused).mean()
-    if pictures is None:
-        return loss
+    packed = batch["long_questions"].shape[1] > 1
+    chosen = slice(_FUSED_QUESTIONS if packed else None)
+    fused, about = [], []
+    for kind in ("long",) if packed else ("short", "long"):
+        ids = batch[f"{kind}_questions"][chosen, 0]
+        logits = model.answer(batch["pixel_values"][chosen], ids, _real(model, ids))
+        fused.append(F.cross_entropy(logits.float(), batch[f"{kind}_answers"][chosen, 0]))
+    if not packed:
+        return torch.stack(fused).mean()
     for kind in ("short", "long"):
         ids = batch[f"{kind}_questions"]
-        about = encode_questions(model.beit3, pictures, ids, _real(model, ids))
-        loss = loss + F.cross_entropy(head(about.flatten(0, 1)).float(), batch[f"{kind}_answers"].flatten())
-    return loss / 2
+        hidden = encode_questions(model.beit3, pictures, ids, _real(model, ids)).flatten(0, 1)
+        logits = model.require("vqa")(hidden)
+        about.append(F.cross_entropy(logits.float(), batch[f"{kind}_answers"].flatten()))
+    return torch.stack(about).mean() + _FUSED_WEIGHT * fused[0]
 
 
-def _statements(model: Beit3Model, batch: Batch, pictures: Pictures | None) -> Tensor:
+def _statements(model: Beit3Model, batch: Batch, pictures: Pictures) -> Tensor:
     statements, labels = batch["statements"], batch["labels"]
+    packed = statements.shape[1] > 1
     left, right = batch["pixel_values"].chunk(2)
-    chosen = slice(None if pictures is None else _FUSED_STATEMENTS)
+    chosen = slice(_FUSED_STATEMENTS if packed else None)
     ids = statements[chosen, 0]
     logits = model.judge(left[chosen], right[chosen], ids, _real(model, ids))
-    loss = F.cross_entropy(logits.float(), labels[chosen, 0])
-    if pictures is None:
-        return loss
+    fused = F.cross_entropy(logits.float(), labels[chosen, 0])
+    if not packed:
+        return fused
     both = torch.cat((statements, statements))
-    about = encode_questions(model.beit3, pictures, both, _real(model, both)).flatten(0, 1)
-    logits = model.require("nlvr2")(about, 1)
-    return F.cross_entropy(logits.float(), labels.flatten()) + loss / 4
+    hidden = encode_questions(model.beit3, pictures, both, _real(model, both)).flatten(0, 1)
+    logits = model.require("nlvr2")(hidden, 1)
+    return F.cross_entropy(logits.float(), labels.flatten()) + _FUSED_WEIGHT * fused
 
 
 def _captions(model: Beit3Model, ids: Tensor, pictures: Pictures) -> Tensor:
@@ -283,7 +288,7 @@ def visual_tokenizer(recipe: VisualTokenizerRecipe | None = None) -> VisualToken
     recipe = recipe or VisualTokenizerRecipe()
     # codes belong to their teacher, which may be trained anew
     teacher = hashlib.sha256((CLIP / "model.safetensors").read_bytes()).hexdigest()[:8]
-    folder = default_folder() / recipe.name / f"{recipe.scenes}-{recipe.seed}-{teacher}"
+    folder = default_folder() / recipe.name / f"{recipe.scenes}-{recipe.teacher}-{recipe.seed}-{teacher}"
     return load_tokenizer_folder(run(recipe, folder, quiet=True))
 
 

@@ -186,8 +186,10 @@ class Beit3:
             count: how many pictures to name.
             cache: where vectors are kept, see `SearchIndex`.
         Returns:
-            The paths, each on a line, and the best picture; `details["found"]` lists (path, cosine),
-            `details["pictures"]`, `details["encoded"]` and `details["skipped"]` count.
+            The paths, each on a line; `details["found"]` lists (path, cosine),
+            `details["pictures"]` counts those that could be
+            read, `details["encoded"]` those that had no vector yet, and `details["skipped"]` lists the rest with the
+            reason.
         Raises:
             InputError: an empty folder, none of whose pictures can be read; or weights without retrieval.
         """
@@ -205,7 +207,7 @@ class Beit3:
             "encoded": index.encoded,
             "skipped": [[str(path), reason] for path, reason in index.skipped],
         }
-        return Reply(lines, Image.open(found[0][0]), details=details)
+        return Reply(lines, details=details)
 
     def _use(self, images: Sequence[Image], texts: Sequence[str]) -> Use:
         """What a prompt with so many pictures and these texts is for."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from koine.foundations.clip import Clip
 from koine.parts.quantize import code_counts, usage
@@ -16,6 +17,8 @@ from koine.systems.beit3.vqkd import VisualTokenizer, clip_targets
 from koine.training import Recipe, Stage, TrainingData
 from koine.training.data import Batch
 from koine.world.cache import RenderedScenes, rendered_scenes
+
+Teacher = Literal["features", "pixels"]
 
 
 class Pictures(TrainingData):
@@ -37,28 +40,36 @@ class VisualTokenizerRecipe(Recipe):
 
     Attributes:
         scenes: of the training split.
+        teacher: what a decoder is to tell from the codes: the nano CLIP's features of each patch, or the patch's
+            pixels (for comparison).
         seed: of the weights.
     """
 
     scenes: int = 20_000
+    teacher: Teacher = "features"
     seed: int = 0
 
     name = "beit3-visual-tokenizer"
-    stages = (Stage("pretrain", steps=300, batch_size=96, learning_rate=1e-3, weight_decay=1e-4, betas=(0.9, 0.99)),)
+    stages = (Stage("pretrain", steps=200, batch_size=64, learning_rate=1e-3, weight_decay=1e-4, betas=(0.9, 0.99)),)
 
     @cached_property
-    def teacher(self) -> Any:
+    def clip(self) -> Any:
         return Clip.load().model
 
     def build_model(self) -> VisualTokenizer:
         torch.manual_seed(self.seed)
-        return VisualTokenizer(VisualTokenizerConfig.nano())
+        config = VisualTokenizerConfig.nano()
+        if self.teacher == "pixels":
+            config.teacher_width = config.num_channels * config.patch_size**2
+        return VisualTokenizer(config)
 
     def data(self, stage: Stage) -> TrainingData:
         return Pictures(rendered_scenes("train", self.scenes))
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
-        output = model(batch["images"], clip_targets(self.teacher, batch["images"]))
+        images = batch["images"]
+        targets = clip_targets(self.clip, images) if self.teacher == "features" else pixel_targets(model, images)
+        output = model(images, targets)
         return {
             "loss": output.loss,
             "reconstruction": output.reconstruction_loss,
@@ -69,6 +80,11 @@ class VisualTokenizerRecipe(Recipe):
     def evaluate(self, model: Any, stage: Stage) -> dict[str, float]:
         codes = tokenize(model, rendered_scenes("validation", 1000))
         return {"usage": float(usage(code_counts(codes.long(), model.config.num_codes)))}
+
+
+def pixel_targets(model: VisualTokenizer, images: Tensor) -> Tensor:
+    """The pixels of each patch, [images, patches, 3 * patch * patch], around the mean of all."""
+    return F.unfold(images - 0.5, model.config.patch_size, stride=model.config.patch_size).transpose(1, 2)
 
 
 @torch.inference_mode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,6 +21,7 @@ from koine.training import TrainingData
 from koine.training.data import Batch
 from koine.world.cache import RenderedScenes, rendered_scenes
 
+TASKS = ("questions", "captions", "statements", "retrieval")
 ANSWER_SCENES = 4_000
 RAREST_ANSWER = 9
 """An answer is one of the list if it is right so often in the first scenes: VQAv2's rule."""
@@ -37,6 +38,7 @@ class WorldData:
         scenes: of the training split.
         captions, descriptions: about each scene, see `SceneTexts`.
         rounds: of statements about each pair of scenes, up to six statements each.
+        size: pixels of the pictures' sides.
         seed: of the texts.
     """
 
@@ -44,6 +46,7 @@ class WorldData:
     captions: int = 2
     descriptions: int = 2
     rounds: int = 2
+    size: int = 64
     seed: int = 0
 
 
@@ -59,7 +62,7 @@ class Said:
 @lru_cache(maxsize=2)
 def gather(data: WorldData) -> Said:
     """Stages and arms of an experiment share their data."""
-    scenes = rendered_scenes("train", data.scenes)
+    scenes = rendered_scenes("train", data.scenes, size=data.size)
     texts = list(scene_texts(scenes, captions=data.captions, descriptions=data.descriptions, seed=data.seed))
     return Said(scenes, texts, list(pair_texts(scenes, rounds=data.rounds, seed=data.seed)))
 
@@ -111,7 +114,7 @@ class Rows:
     def draw(self, scenes: Tensor, number: int, generator: torch.Generator) -> Tensor:
         """Places [scenes, number] of texts, drawn for each scene from its own, the shorter ones first.
 
-        A scene without texts gets another's; `counted` tells where.
+        A scene without texts gets another's.
         """
         drawn = torch.rand(len(scenes), number, generator=generator) * self.counts[scenes][:, None]
         places = (self.starts[scenes][:, None] + drawn.long()).clamp(max=len(self.ids) - 1)
@@ -133,29 +136,34 @@ class WorldTasks(TrainingData):
         tokenizer: Beit3Tokenizer,
         answers: Sequence[str],
         *,
+        tasks: Collection[str] = TASKS,
         questions: int = 6,
         statements: int = 4,
     ) -> None:
         """
         Args:
-            questions, statements: in a batch, of each scene and of each pair; even.
+            tasks: of `TASKS`; a batch has what they need.
+            questions, statements: in a batch, of each scene and of each pair; of questions an even number.
         """
-        said, longest = gather(data), tokenizer.config.max_text_tokens
+        said = gather(data)
         number = {answer: place for place, answer in enumerate(answers)}
+        groups: dict[str, Callable[[], Iterable[Sequence[tuple[str, int]]]]] = {
+            # Statements about one picture are questions, too; to answer them comes before judging those about two.
+            "questions": lambda: (
+                [
+                    *((text, number.get(answer, _UNLISTED)) for text, answer in here.questions),
+                    *((text, number["yes" if true else "no"]) for text, true in here.statements),
+                ]
+                for here in said.texts
+            ),
+            "statements": lambda: ([(text, int(label)) for text, label in pair] for pair in said.pairs),
+            "captions": lambda: ([(text, 0) for text in here.captions] for here in said.texts),
+            "retrieval": lambda: ([(text, 0) for text in here.descriptions] for here in said.texts),
+        }
         self.images = torch.from_numpy(said.scenes.images)
         self.asked, self.stated = questions, statements
-        self.questions = Rows.of(
-            ([(text, number.get(answer, _UNLISTED)) for text, answer in here.questions] for here in said.texts),
-            tokenizer,
-            longest,
-        )
-        self.statements = Rows.of(
-            ([(text, int(label)) for text, label in pair] for pair in said.pairs), tokenizer, longest
-        )
-        self.captions = Rows.of(([(text, 0) for text in here.captions] for here in said.texts), tokenizer, longest)
-        self.descriptions = Rows.of(
-            ([(text, 0) for text in here.descriptions] for here in said.texts), tokenizer, longest
-        )
+        longest = tokenizer.config.max_text_tokens
+        self.rows = {task: Rows.of(groups[task](), tokenizer, longest) for task in tasks}
 
     def __len__(self) -> int:
         return len(self.images) // 2
@@ -169,22 +177,19 @@ class WorldTasks(TrainingData):
             [b, statements, tokens] with labels [b, statements], -100 where a pair has none.
         """
         scenes = torch.cat((2 * indices, 2 * indices + 1))
-        asked = self.questions.draw(scenes, self.asked, generator)
-        shorter, longer = asked.chunk(2, dim=1)
-        stated = self.statements.draw(indices, self.stated, generator)
-        labels = self.statements.labels[stated]
-        labels[self.statements.counts[indices] == 0] = _UNLISTED
-        return {
-            "pixel_values": normalized(self.images[scenes]),
-            "short_questions": self.questions.at(shorter),
-            "short_answers": self.questions.labels[shorter],
-            "long_questions": self.questions.at(longer),
-            "long_answers": self.questions.labels[longer],
-            "captions": self.captions.at(self.captions.draw(scenes, 1, generator)[:, 0]),
-            "descriptions": self.descriptions.at(self.descriptions.draw(scenes, 1, generator)[:, 0]),
-            "statements": self.statements.at(stated),
-            "labels": labels,
-        }
+        found = {"pixel_values": normalized(self.images[scenes])}
+        if (rows := self.rows.get("questions")) is not None:
+            halves = rows.draw(scenes, self.asked, generator).chunk(2, dim=1)
+            for kind, places in zip(("short", "long"), halves, strict=True):
+                found |= {f"{kind}_questions": rows.at(places), f"{kind}_answers": rows.labels[places]}
+        if (rows := self.rows.get("statements")) is not None:
+            places = rows.draw(indices, self.stated, generator)
+            labels = rows.labels[places].masked_fill(rows.counts[indices][:, None] == 0, _UNLISTED)
+            found |= {"statements": rows.at(places), "labels": labels}
+        for task, name in (("captions", "captions"), ("retrieval", "descriptions")):
+            if (rows := self.rows.get(task)) is not None:
+                found[name] = rows.at(rows.draw(scenes, 1, generator)[:, 0])
+        return found
 
 
 class MaskedWorld(TrainingData):

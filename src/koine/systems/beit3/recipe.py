@@ -63,6 +63,7 @@ class NanoRecipe(Recipe):
         streams: of pre-training.
         codes: what the visual tokenizer's codes, the targets of masked patches, stand for.
         starts_from_clip: else all weights start from nothing.
+        watched: validation scenes that a stage is measured on at its end.
         seed: of the weights that start from nothing.
     """
 
@@ -74,6 +75,7 @@ class NanoRecipe(Recipe):
     streams: tuple[str, ...] = ("image", "text", "pair")
     codes: Teacher = "features"
     starts_from_clip: bool = True
+    watched: int = 200
     seed: int = 0
 
     name = "beit3-nano"
@@ -124,10 +126,11 @@ class NanoRecipe(Recipe):
             return task_losses(model, batch) if "pixel_values" in batch else masked_losses(model, batch)
 
     def evaluate(self, model: Any, stage: Stage) -> dict[str, float]:
-        """Quick figures on 200 validation scenes."""
-        if stage.name in ("pretrain", "contrast"):
+        """Quick figures on validation scenes."""
+        if stage.name in ("pretrain", "contrast") or not self.watched:
             return {}
-        found = intervals(Beit3(model, self.processor), scenes=200, split="validation", tasks=self.tasks)
+        beit3 = Beit3(model, self.processor)
+        found = intervals(beit3, scenes=self.watched, split="validation", tasks=self.tasks)
         return {name: share.estimate for name, share in found.items()}
 
     def figures(self, folder: Path) -> dict[str, object]:

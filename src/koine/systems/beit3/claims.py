@@ -1,0 +1,363 @@
+"""BEiT-3's claims at nano size: experts, mixed data, masking, visual tokens, contrastive training, resolution.
+
+The paper has hardly any ablation; the claims are those of it and of its predecessors (VLMo, VL-BEiT, BEiT v2), as
+hypotheses. Arms of a claim have the same data, steps and seeds, and are judged on test scenes that none has seen.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from koine.data.world_vision_language import plain_caption
+from koine.evaluation.claims import Claim, Finding, Measurement, Measurements, judge, write_findings
+from koine.foundations.clip import Clip
+from koine.parts.moving_codebook import Averaging, EMAVectorQuantizer
+from koine.parts.quantize import code_counts, perplexity, usage
+from koine.registry import shipped_weights
+from koine.systems.beit3.config import VisualTokenizerConfig
+from koine.systems.beit3.model import Beit3Model
+from koine.systems.beit3.pretraining import Masking
+from koine.systems.beit3.processor import normalized
+from koine.systems.beit3.recipe import NanoRecipe
+from koine.systems.beit3.system import Beit3
+from koine.systems.beit3.visual_tokenizer_recipe import in_unit_range, tokenize
+from koine.systems.beit3.vqkd import VisualTokenizer, clip_targets
+from koine.systems.beit3.weights import load_folder
+from koine.systems.beit3.world_figures import intervals
+from koine.systems.beit3.world_tasks import WorldData
+from koine.training import run
+from koine.world.cache import RenderedScenes, rendered_scenes
+from koine.world.facts import ATTRIBUTES, VALUES, value
+
+SCENES = 6_000
+MASKED_STEPS, CONTRAST_STEPS, TUNED_STEPS = 80, 60, 120
+MASKED_BATCH, TUNED_BATCH = 72, 16
+"""Examples, and pairs of scenes, in a step."""
+PROBED_STEPS = 200
+TOKENIZER_STEPS, TOKENIZER_BATCH = 120, 64
+LARGER, LARGER_SCENES, LARGER_STEPS, LARGER_BATCH = 96, 2_000, 40, 8
+"""Pixels of a larger picture's sides, and how the model is fine-tuned to them."""
+JUDGED = 200
+
+FUSION, RETRIEVAL = ("questions", "statements"), ("retrieval",)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """How one arm is trained.
+
+    Attributes:
+        recipe: fields of `NanoRecipe` that differ.
+        masked, contrast, tuned: steps of the stages; a stage without steps is left out.
+        measured: the tasks that are fine-tuned and judged, or one of "masked words" and "probe".
+    """
+
+    recipe: dict[str, Any] = field(default_factory=dict)
+    masked: int = MASKED_STEPS
+    contrast: int = 0
+    tuned: int = TUNED_STEPS
+    measured: tuple[str, ...] = FUSION
+
+
+ARMS = {
+    "experts": Arm(),
+    "one network": Arm({"options": {"experts": "none"}}),
+    "pairs only": Arm({"streams": ("pair",)}),
+    "half of the words hidden": Arm(
+        {"streams": ("pair",)}, masked=MASKED_STEPS * 2, tuned=0, measured=("masked words",)
+    ),
+    "a seventh of the words hidden": Arm(
+        {"streams": ("pair",), "masking": Masking(pair_text=0.15)},
+        masked=MASKED_STEPS * 2,
+        tuned=0,
+        measured=("masked words",),
+    ),
+    "codes of features": Arm(
+        {"streams": ("image",), "starts_from_clip": False}, masked=PROBED_STEPS, tuned=0, measured=("probe",)
+    ),
+    "codes of pixels": Arm(
+        {"streams": ("image",), "starts_from_clip": False, "codes": "pixels"},
+        masked=PROBED_STEPS,
+        tuned=0,
+        measured=("probe",),
+    ),
+    "contrastive stage, then retrieval": Arm(contrast=CONTRAST_STEPS, tuned=CONTRAST_STEPS, measured=RETRIEVAL),
+    "more masking, then retrieval": Arm(masked=MASKED_STEPS + CONTRAST_STEPS, tuned=CONTRAST_STEPS, measured=RETRIEVAL),
+    "contrastive stage, then fusion": Arm(contrast=CONTRAST_STEPS),
+    "more masking, then fusion": Arm(masked=MASKED_STEPS + CONTRAST_STEPS),
+}
+CODEBOOKS = ("unit vectors", "vectors of any length")
+POSITIONS = ("interpolated positions", "new positions")
+
+_BUDGET = f"{SCENES} scenes, {MASKED_STEPS} masked steps of {MASKED_BATCH}, {TUNED_STEPS} of {TUNED_BATCH} pairs."
+_CONTRAST_BUDGET = (
+    f"{SCENES} scenes, {MASKED_STEPS} masked steps, {CONTRAST_STEPS} contrastive ones of {2 * TUNED_BATCH} pairs of "
+    f"scenes (the baseline: as many more masked ones, of {MASKED_BATCH}), then fine-tuning."
+)
+
+CLAIMS = {
+    "experts": Claim(
+        statement="An expert for each modality beats one network for both, at equal compute per token",
+        source="VLMo's and BEiT-3's reason for the Multiway transformer (no ablation in the paper)",
+        published="none",
+        ours="experts",
+        baseline="one network",
+        metrics=FUSION,
+        budget=f"{_BUDGET} Both start from the nano CLIP, whose network the one network is.",
+    ),
+    "mixed-data": Claim(
+        statement="Pictures and texts alone beside pairs beat pairs only, with one masked objective",
+        source="VL-BEiT's ablation of tasks",
+        published="not at hand",
+        ours="experts",
+        baseline="pairs only",
+        metrics=FUSION,
+        budget=f"{_BUDGET} Pairs only: as many examples a step.",
+    ),
+    "half-masked": Claim(
+        statement="Hiding half of a pair's words makes the model look at the picture more than hiding 15 %",
+        source="the masking ratio of pairs in the paper's section 2.2 (no ablation there)",
+        published="none",
+        ours="half of the words hidden",
+        baseline="a seventh of the words hidden",
+        metrics=("gained by the picture", "colour words with the picture"),
+        budget=f"{SCENES} scenes, {MASKED_STEPS * 2} masked steps of {MASKED_BATCH} pairs. Judged on one hidden colour "
+        "word of a caption: right answers with the picture minus right answers without it.",
+    ),
+    "feature-codes": Claim(
+        statement="Codes of a teacher's features are better targets for masked patches than codes of pixels",
+        source="BEiT v2, section 4.2",
+        published="not at hand",
+        ours="codes of features",
+        baseline="codes of pixels",
+        metrics=("probe",),
+        budget=f"From nothing, {PROBED_STEPS} masked steps of {MASKED_BATCH} pictures; judged by a linear probe for "
+        "the attributes of single things on the mean of the patches.",
+    ),
+    "unit-codes": Claim(
+        statement="Codes and vectors of unit length keep the codebook in use",
+        source="BEiT v2's table of tokenizers",
+        published="usage of 95 to 100 % with unit vectors (base tokenizers: 100, 97, 100 %)",
+        ours=CODEBOOKS[0],
+        baseline=CODEBOOKS[1],
+        metrics=("usage", "perplexity"),
+        budget=f"{TOKENIZER_STEPS} steps of {TOKENIZER_BATCH} pictures, both started by k-means.",
+    ),
+    "contrastive-for-retrieval": Claim(
+        statement="A contrastive stage between pre-training and fine-tuning lifts retrieval",
+        source="the -itc weights of the release",
+        published="COCO and Flickr30k retrieval weights are fine-tuned from -itc; no figure without",
+        ours="contrastive stage, then retrieval",
+        baseline="more masking, then retrieval",
+        metrics=("text to image R@1", "image to text R@1"),
+        budget=f"{_CONTRAST_BUDGET} Among {JUDGED} pictures.",
+    ),
+    "contrastive-not-for-fusion": Claim(
+        statement="For tasks of fusion, pre-training without a contrastive stage is the better start",
+        source="advice in the release's README",
+        published="none",
+        ours="more masking, then fusion",
+        baseline="contrastive stage, then fusion",
+        metrics=FUSION,
+        budget=_CONTRAST_BUDGET,
+    ),
+    "resolution": Claim(
+        statement="Larger pictures need no new pre-training: interpolated positions do",
+        source="fine-tuning at 384 and 480 pixels from 224 in the release",
+        published="all released fine-tuned weights but ImageNet's and NLVR2's are made so",
+        ours=POSITIONS[0],
+        baseline=POSITIONS[1],
+        metrics=FUSION,
+        budget=f"The shipped nano weights at {LARGER} instead of 64 pixels, {LARGER_STEPS} steps of {LARGER_BATCH} "
+        "pairs.",
+    ),
+}
+
+
+def run_claims(names: Sequence[str], seeds: int, out: Path) -> list[Finding]:
+    """Measure the arms that the named claims need (or read what an earlier run measured) and write the findings."""
+    settings = {
+        "scenes": SCENES,
+        "steps": (MASKED_STEPS, CONTRAST_STEPS, TUNED_STEPS, PROBED_STEPS, TOKENIZER_STEPS, LARGER_STEPS),
+        "batches": (MASKED_BATCH, TUNED_BATCH, TOKENIZER_BATCH, LARGER_BATCH),
+        "judged": JUDGED,
+        "arms": {name: asdict(arm) for name, arm in ARMS.items()},
+    }
+    found = Measurements(out / "beit3.measurements.json", settings)
+    needed = {
+        name: [(arm, seed) for seed in range(seeds) for arm in (claim.ours, claim.baseline)]
+        for name, claim in CLAIMS.items()
+    }
+    # models this small gain little from a second thread: one process per core
+    found.collect([pair for name in names for pair in needed[name]], _measure, jobs=os.cpu_count() or 1)
+    # what earlier runs measured is written again, so that running one claim does not lose the others
+    known = [name for name, pairs in needed.items() if all(found.has(*pair) for pair in pairs)]
+    findings = {name: judge(name, CLAIMS[name], range(seeds), found.get) for name in known}
+    setting = f"{seeds} seeds; the budget stands with each claim. Judged on {JUDGED} test scenes that no training saw."
+    write_findings("beit3", list(findings.values()), out, setting=setting)
+    return [findings[name] for name in names]
+
+
+def _measure(arm: str, seed: int) -> Measurement:
+    if arm in CODEBOOKS:
+        return codebook_use(arm == CODEBOOKS[0], seed)
+    if arm in POSITIONS:
+        return at_larger_size(arm == POSITIONS[0], seed)
+    settings = ARMS[arm]
+    beit3 = train_arm(settings, seed)
+    if settings.measured == ("masked words",):
+        return masked_colours(beit3)
+    if settings.measured == ("probe",):
+        return {"probe": probe(beit3.model)}
+    return measure(beit3, settings.measured)
+
+
+def train_arm(arm: Arm, seed: int) -> Beit3:
+    """A nano BEiT-3 of that arm."""
+    steps = {"pretrain": arm.masked, "contrast": arm.contrast, "tune": arm.tuned}
+    tasks = arm.measured if arm.tuned else ()
+    data = WorldData(scenes=SCENES, captions=1, descriptions=1, rounds=1, seed=seed)
+    plan = tuple(name for name, count in steps.items() if count)
+    recipe = NanoRecipe(data_set=data, plan=plan, tasks=tasks, watched=0, seed=seed, **arm.recipe)
+    overrides = {f"{name}.steps": steps[name] for name in plan} | {f"{name}.seed": seed for name in plan}
+    sizes = {"pretrain": MASKED_BATCH, "contrast": TUNED_BATCH * 2, "tune": TUNED_BATCH}
+    overrides |= {f"{name}.batch_size": sizes[name] for name in plan}
+    with tempfile.TemporaryDirectory() as folder:
+        return Beit3.load(run(recipe, folder, overrides=overrides, quiet=True))
+
+
+def measure(beit3: Beit3, tasks: Collection[str], *, size: int = 64) -> dict[str, float]:
+    """Shares of right answers, 0..1."""
+    found = intervals(beit3, scenes=JUDGED, tasks=tasks, size=size)
+    return {name: share.estimate for name, share in found.items()}
+
+
+@torch.inference_mode()
+def masked_colours(beit3: Beit3) -> dict[str, float]:
+    """How often the model knows the one hidden colour word of a caption, with the picture and without it."""
+    shown, rng = rendered_scenes("test", JUDGED * 2), np.random.default_rng(61)
+    tokenizer, config = beit3.processor.tokenizer, beit3.model.config
+    assert tokenizer is not None
+    colours = {ids[0]: word for word in VALUES["colour"] for ids in tokenizer.segments([word]) if len(ids) == 1}
+    ids = tokenizer.pad(tokenizer.segments([plain_caption(scene, view, rng) for scene, view in shown]))
+    is_colour = torch.isin(ids, torch.tensor(list(colours)))
+    has = is_colour.any(dim=1)
+    ids, is_colour = ids[has], is_colour[has]
+    # the last one: what stands before it may tell which are left
+    places = is_colour.shape[1] - 1 - is_colour.flip(1).long().argmax(dim=1)
+    hidden = torch.zeros_like(is_colour)
+    hidden[torch.arange(len(ids)), places] = True
+    masked, truth = ids.masked_fill(hidden, config.mask_token_id), ids[hidden]
+    pixels = normalized(torch.from_numpy(shown.images)[has])
+    real = ids != config.pad_token_id
+
+    def share_right(pixel_values: Tensor | None) -> float:
+        logits = beit3.model.predict_masked(pixel_values, masked, attention_mask=real, token_mask=hidden).text_logits
+        assert logits is not None
+        return float((logits.argmax(dim=1) == truth).float().mean())
+
+    seen, guessed = share_right(pixels), share_right(None)
+    return {
+        "gained by the picture": seen - guessed,
+        "colour words with the picture": seen,
+        "colour words without it": guessed,
+    }
+
+
+def probe(model: Beit3Model) -> float:
+    """Accuracy of linear readouts (ridge regression) of the attributes of single things, mean over attributes."""
+    parts = [rendered_scenes("train", 1000, kind="single"), rendered_scenes("test", 500, kind="single")]
+    (train, train_labels), (test, test_labels) = (_features_and_labels(model, part) for part in parts)
+    mean, deviation = train.mean(dim=0), train.std(dim=0) + 1e-6
+    train, test = (train - mean) / deviation, (test - mean) / deviation
+    gram = train.T @ train + len(train) * 1e-2 * torch.eye(train.shape[1])
+    shares = []
+    for place in range(len(ATTRIBUTES)):
+        wanted = nn.functional.one_hot(train_labels[:, place]).float()
+        weights = torch.linalg.solve(gram, train.T @ (wanted - wanted.mean(dim=0)))
+        said = (test @ weights + wanted.mean(dim=0)).argmax(dim=1)
+        shares.append(float((said == test_labels[:, place]).float().mean()))
+    return sum(shares) / len(shares)
+
+
+@torch.inference_mode()
+def _features_and_labels(model: Beit3Model, scenes: RenderedScenes) -> tuple[Tensor, Tensor]:
+    """The mean patch of each picture, [scenes, width], and its thing's attributes, [scenes, 4] long."""
+    pixels = normalized(torch.from_numpy(scenes.images))
+    hidden = torch.cat([model.eval()(part).last_hidden_state[:, 1:].mean(dim=1) for part in pixels.split(256)])
+    things = [scenes.scene(place).things[0] for place in range(len(scenes))]
+    labels = [[VALUES[name].index(value(thing, name)) for name in ATTRIBUTES] for thing in things]
+    return hidden.clone(), torch.tensor(labels)
+
+
+def codebook_use(unit: bool, seed: int) -> dict[str, float]:
+    """Shares of the codes that a tokenizer uses on test scenes, and how many it uses as if evenly."""
+    torch.manual_seed(seed)
+    config = VisualTokenizerConfig.nano()
+    tokenizer = VisualTokenizer(config)
+    if not unit:
+        averaging = Averaging(decay=config.decay, debiased=False)
+        tokenizer.quantizer = EMAVectorQuantizer(  # type: ignore[assignment]
+            config.num_codes, config.code_width, commitment=1.0, averaging=averaging, warm_start=True
+        )
+    teacher: Any = Clip.load().model
+    images = torch.from_numpy(rendered_scenes("train", SCENES).images)
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.AdamW(tokenizer.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=1e-4)
+    tokenizer.train()
+    for _ in range(TOKENIZER_STEPS):
+        batch = in_unit_range(images[torch.randint(len(images), (TOKENIZER_BATCH,), generator=generator)])
+        targets = clip_targets(teacher, batch)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = tokenizer(batch, targets).loss
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    counts = code_counts(tokenize(tokenizer.eval(), rendered_scenes("test", 1000)).long(), config.num_codes)
+    return {"usage": float(usage(counts)), "perplexity": float(perplexity(counts))}
+
+
+def at_larger_size(interpolated: bool, seed: int) -> dict[str, float]:
+    """The shipped model, fine-tuned at a larger size a little."""
+    folder = shipped_weights("beit3")
+    data = WorldData(scenes=LARGER_SCENES, captions=0, descriptions=0, rounds=1, size=LARGER, seed=seed)
+    recipe = LargerRecipe(data_set=data, plan=("tune",), tasks=FUSION, watched=0, seed=seed)
+    recipe.folder, recipe.interpolated = folder, interpolated
+    recipe.stages = tuple(
+        replace(stage, steps=LARGER_STEPS, batch_size=LARGER_BATCH, learning_rate=3e-4, seed=seed)
+        for stage in recipe.stages
+    )
+    with tempfile.TemporaryDirectory() as out:
+        return measure(Beit3.load(run(recipe, out, quiet=True)), FUSION, size=LARGER)
+
+
+class LargerRecipe(NanoRecipe):
+    """Goes on from a finished model with larger pictures.
+
+    Attributes:
+        folder: of the finished model.
+        interpolated: whether its image positions are interpolated, or drawn anew.
+    """
+
+    folder: Path
+    interpolated: bool
+
+    def build_model(self) -> Beit3Model:
+        model = load_folder(self.folder)
+        model.resize_images(LARGER)
+        if not self.interpolated:
+            torch.manual_seed(self.seed)
+            table: Any = model.beit3.encoder.embed_positions["A"]
+            with torch.no_grad():
+                table.weight.normal_(std=float(table.weight.std()))
+        self.processor.config = model.config
+        return model

@@ -33,8 +33,9 @@ from koine.curation.metadata import build_second
 from koine.curation.ngrams import count_ngrams, pointwise_mutual_information, tokens
 from koine.curation.spacing import Rule, key, spaced
 from koine.curation.spilled_counts import SpilledCounts
+from koine.parts.contrastive import contrastive_loss
 from koine.systems.metaclip.config import Tokens, config_of_release
-from koine.systems.metaclip.model import contrastive_loss, image_features, model_class, text_features
+from koine.systems.metaclip.model import image_features, model_class, text_features
 from koine.systems.metaclip.weights import build, convert_state, infer_config, tokens_of
 
 SHIPPED = Path(__file__).parents[1] / "golden"

@@ -1,13 +1,12 @@
-"""CLIP's two encoders as functions, and the contrastive loss; the networks are transformers'."""
+"""CLIP's two encoders as functions; the networks are transformers', the loss is `koine.parts.contrastive`'s."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import normalize
 from transformers import CLIPConfig, CLIPModel, MetaClip2Model
 
 from koine.systems.metaclip.config import Config
@@ -33,15 +32,3 @@ def text_features(model: Model, input_ids: Tensor) -> Tensor:
     No mask is needed for the padding behind it: the encoder is causal.
     """
     return normalize(model.get_text_features(input_ids=input_ids).pooler_output.float(), dim=-1)
-
-
-def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
-    """CLIP's symmetric cross entropy (Radford et al. 2021, figure 3).
-
-    Args:
-        images, texts: unit vectors [pairs, dim]; row i of both is a pair.
-        scale: inverse temperature, the exponential of the model's `logit_scale`.
-    """
-    logits = scale * images @ texts.T
-    target = torch.arange(len(logits), device=logits.device)
-    return (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2

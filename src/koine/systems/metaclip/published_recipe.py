@@ -20,11 +20,11 @@ from torch import Tensor
 
 from koine.errors import InputError
 from koine.foundations.clip import MEAN, STD
+from koine.parts.contrastive import contrastive_loss
 from koine.sentence import Image
 from koine.systems.metaclip.config import SIZES, TEXT_LENGTH, TOKENIZERS, Tokens, build_config
 from koine.systems.metaclip.model import (
     LARGEST_SCALE,
-    contrastive_loss,
     image_features,
     model_class,
     text_features,

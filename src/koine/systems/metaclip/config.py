@@ -10,9 +10,13 @@ from typing import Any
 from transformers import CLIPConfig, MetaClip2Config
 
 from koine.errors import InputError
+from koine.foundations.clip import END_ID
+from koine.foundations.tokenizer import VOCABULARY
 
 Config = CLIPConfig | MetaClip2Config
 TEXT_LENGTH = 77
+NANO_TEXT_LENGTH = 32
+"""Alt texts of the world's web have 13 tokens on average; hardly any has more than 24."""
 
 
 class Tokens(StrEnum):
@@ -105,6 +109,30 @@ def build_config(
     vision = {**_as_options(size.vision), **shared, "image_size": image_size, "patch_size": size.patch}
     kind = CLIPConfig if tokens is Tokens.CLIP else MetaClip2Config
     return kind(text_config=text, vision_config=vision, projection_dim=size.dim)
+
+
+def nano_config(*, image_size: int = 64, width: int = 128, layers: int = 4) -> CLIPConfig:
+    """A CLIP that trains on one core in minutes: 8x8 patches, two layers for texts, the nano tokenizer."""
+    tower = {
+        "hidden_size": width,
+        "intermediate_size": 3 * width,
+        "num_attention_heads": width // 32,
+        "hidden_act": "gelu",
+        "projection_dim": width,
+    }
+    return CLIPConfig(
+        vision_config={**tower, "num_hidden_layers": layers, "image_size": image_size, "patch_size": 8},
+        text_config={
+            **tower,
+            "num_hidden_layers": 2,
+            "vocab_size": VOCABULARY,
+            "max_position_embeddings": NANO_TEXT_LENGTH,
+            "bos_token_id": 1,
+            "eos_token_id": END_ID,
+            "pad_token_id": 0,
+        },
+        projection_dim=width,
+    )
 
 
 def config_of_release(described: Mapping[str, Any], tokens: Tokens) -> Config:

@@ -20,6 +20,14 @@ from koine.systems.metaclip.config import TEXT_LENGTH, Config
 from koine.systems.metaclip.weights import load_tokenizer
 
 
+def cut(input_ids: Tensor, length: int) -> Tensor:
+    """Rows of nano token ids (int64 [texts, tokens], padded with 0) of at most `length`, each with its end token."""
+    shorter = input_ids[:, :length].clone()
+    if input_ids.shape[1] > length:
+        shorter[input_ids[:, length] != 0, -1] = END_ID
+    return shorter
+
+
 class MetaClipProcessor:
     """Prepares pictures (shorter side resized, centre cut out, normalised) and texts (tokens with one end token)."""
 
@@ -78,7 +86,7 @@ class MetaClipProcessor:
         if not texts:
             raise InputError("there is no text: give at least one")
         if self.end_id == END_ID:
-            return encode_nano(self.tokenizer, list(texts))
+            return cut(encode_nano(self.tokenizer, list(texts)), self.text_length)
         options = {"padding": "longest", "truncation": True, "max_length": self.text_length}
         ids: Tensor = self.tokenizer(list(texts), return_tensors="pt", **options)["input_ids"]
         return ids

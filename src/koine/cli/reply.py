@@ -15,6 +15,17 @@ def as_text(sentence: Sentence) -> str:
     return "".join(_as_text(part) for part in sentence).strip()
 
 
+def as_ranking(reply: Reply, pictures: Sequence[str]) -> str:
+    """What a system compared, the best first, each on a line behind its number; empty if it compared nothing.
+
+    Args:
+        pictures: what to call the prompt's pictures, in their order.
+    """
+    compared = reply.details.get("probabilities") or reply.details.get("similarities") or {}
+    named = compared if isinstance(compared, Mapping) else dict(zip(pictures, compared, strict=True))
+    return "\n".join(f"{number:.3f}  {name}" for name, number in sorted(named.items(), key=lambda pair: -pair[1]))
+
+
 def as_json(prompt: Sentence, reply: Reply) -> dict[str, Any]:
     """Plain data of a reply: `text` (strings only), `written` (with coordinates), `regions`, `plan`, `steps`, ...
 

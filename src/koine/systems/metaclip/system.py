@@ -66,7 +66,8 @@ class MetaClip:
         """Names one picture, or finds the one of several that a text describes.
 
         Args:
-            parts: one picture and no text, or the labels as text with commas between; or several pictures and a text.
+            parts: one picture and no text, or the labels as texts, or as one with commas between; or several pictures
+                and a text.
             labels: what the one picture may be; texts, or one text with commas between.
             templates: sentences that each label is put into at `{}`.
             seed: without effect, since nothing is drawn.
@@ -81,14 +82,15 @@ class MetaClip:
             raise InputError(
                 f"MetaCLIP reads pictures and texts, not a part of kind {type(others[0]).__name__}: leave it out"
             )
-        images, text = prompt.images, prompt.text.strip()
+        images, texts = prompt.images, [part.strip() for part in prompt if isinstance(part, str) and part.strip()]
         if not images:
             raise InputError("MetaCLIP compares pictures with texts: give at least one picture")
         if len(images) == 1:
-            return self._name(images[0], _labels(labels if labels is not None else text), templates)
-        if not text or labels is not None:
+            said = texts if len(texts) > 1 else "".join(texts)
+            return self._name(images[0], _labels(labels if labels is not None else said), templates)
+        if not texts or labels is not None:
             raise InputError("several pictures are searched for what a text says: give a text and no labels")
-        similarities = (self.embed_texts([text]) @ self.embed_images(images).T)[0]
+        similarities = (self.embed_texts([" ".join(texts)]) @ self.embed_images(images).T)[0]
         index = int(similarities.argmax())
         return Reply(Sentence(images[index]), details={"index": index, "similarities": similarities.tolist()})
 

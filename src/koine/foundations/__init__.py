@@ -22,5 +22,15 @@ def _clip() -> Recipe:
     return ClipRecipe()
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"language-model": _language_model, "clip": _clip}
+def _in_context() -> Recipe:
+    from koine.foundations.in_context_recipe import InContextRecipe
+
+    return InContextRecipe()
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "language-model": _language_model,
+    "clip": _clip,
+    "in-context-language-model": _in_context,
+}
 """Trainings of the foundations, in the order in which they can be run."""

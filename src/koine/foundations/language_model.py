@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 NANO_WEIGHTS = Path(__file__).parent.parent / "weights" / "language-model"
+IN_CONTEXT_WEIGHTS = Path(__file__).parent.parent / "weights" / "in-context-language-model"
+"""The same after a training in learning from examples, with the same table of input embeddings."""
 
 
 def nano_config(vocabulary: int = VOCABULARY) -> LlamaConfig:

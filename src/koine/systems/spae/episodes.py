@@ -74,7 +74,7 @@ class Wording:
     """The text around words of pictures.
 
     Attributes:
-        opening, naming, closing: the sentence of task induction; `naming` is repeated for each class.
+        opening, naming, closing: the sentence of task induction; `naming` comes for each class, "or" between.
         before, between, after: around a shot's words and name. `after` ends what the model writes, too.
     """
 
@@ -88,14 +88,14 @@ class Wording:
 
 LQAE = Wording(
     opening="For each of the following input output pairs, output is one of ",
-    naming="['{}' or ",
-    closing="\n",
+    naming="['{}'",
+    closing="]\n",
     before="###\nInput: < ",
     between=" >\nOutput: ",
     after="\n",
 )
 """As V2L-Tokenizer repeats the protocol, its bracket before each name included; SPAE's own wording isn't known."""
-DIALOGUE = Wording(opening="", naming="{} or ", closing=".", before="USER: ", between="ASSISTANT: ", after="</s>")
+DIALOGUE = Wording(opening="", naming="{}", closing=".", before="USER:", between="ASSISTANT:", after="</s>")
 """The form of the dialogues that the nano language model has read."""
 
 
@@ -134,7 +134,9 @@ def prompt(
     """
     pieces: list[Piece] = []
     if induction:
-        pieces.append(wording.opening + "".join(wording.naming.format(n) for n in episode.names)[:-4] + wording.closing)
+        names = " or ".join(wording.naming.format(name) for name in episode.names)
+        pieces.append(wording.opening + names + wording.closing)
     for place, name in episode.shots:
-        pieces += [wording.before, words[place], wording.between + name + wording.after]
+        # Each by itself, so that a name has the tokens that the model writes when it is asked for one.
+        pieces += [wording.before, words[place], wording.between, name, wording.after]
     return [*pieces, wording.before, words[episode.query], wording.between]

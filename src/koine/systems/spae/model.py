@@ -90,6 +90,16 @@ class SpaeModel(PreTrainedModel):
         self.table.copy_(table)
         self.token_ids.copy_(token_ids)
 
+    @torch.no_grad()
+    def start_at_scale_of_table(self) -> None:
+        """Scales the first weights so that features begin as large as words, and the decoder takes these as of size 1.
+
+        A table's numbers may be a tenth of what a fresh encoder puts out, and all of the first steps would go to that.
+        """
+        size = self.table.square().mean().sqrt()
+        self.encoder.conv_out.weight.mul_(size)
+        self.decoder.conv_in.weight.div_(size)
+
     def forward(self, pixel_values: Tensor, *, layers: Tensor | None = None) -> SpaeOutput:
         """Reconstructs pictures [batch, 3, H, W] in [0, 1].
 

@@ -233,6 +233,7 @@ class PublishedRecipe(Recipe):
     def build_model(self) -> AdversarialSpae:
         model = AdversarialSpae(self.config)
         model.spae.set_table(self.vocabulary.table, self.vocabulary.token_ids)
+        model.spae.start_at_scale_of_table()
         return model
 
     def data(self, stage: Stage) -> TrainingData:

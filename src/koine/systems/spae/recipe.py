@@ -115,6 +115,7 @@ class NanoRecipe(Recipe):
         model = SpaeModel(self.config)
         if self.config.codebook == "frozen":
             model.set_table(self.vocabulary.table, self.vocabulary.token_ids)
+            model.start_at_scale_of_table()
         return model
 
     def data(self, stage: Stage) -> TrainingData:

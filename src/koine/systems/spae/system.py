@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from koine.errors import InputError
-from koine.foundations.language_model import load_language_model
+from koine.foundations.language_model import IN_CONTEXT_WEIGHTS, load_language_model
 from koine.foundations.tokenizer import FILE, load_tokenizer
 from koine.parts.residual_quantize import combine_codes
 from koine.sentence import Image, Part, Reply, Sentence
@@ -297,13 +297,13 @@ def processor_of(model: SpaeModel, tokenizer: Any) -> SpaeProcessor:
 
 
 def read_language_model(source: str | os.PathLike[str]) -> InContextModel:
-    """The nano language model, or any causal one of transformers by its folder or hub id.
+    """The nano language model that learns in context, or any causal one of transformers by its folder or hub id.
 
     Raises:
         InputError: there is no such model.
     """
     if source == "nano":
-        return InContextModel(*load_language_model())
+        return InContextModel(*load_language_model(IN_CONTEXT_WEIGHTS))
     from transformers import AutoModelForCausalLM
 
     try:

@@ -1,0 +1,106 @@
+"""The terms of the loss and their weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from koine.systems.spae.discriminator import Discriminator, gradient_penalty
+from koine.systems.spae.objective import Objective, commitment, draw_layers, perceptual_loss, spae_loss
+
+
+@pytest.fixture
+def pixels() -> torch.Tensor:
+    return torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def similarity(vocabulary) -> torch.Tensor:
+    return torch.rand(3, len(vocabulary.words), generator=torch.Generator().manual_seed(1)).clamp(max=0.99)
+
+
+def test_appearance_is_squared_error_and_weighted_commitment(model, pixels):
+    found = spae_loss(model, pixels, objective=Objective(alpha=0.0, beta=0.5))
+    torch.testing.assert_close(found["loss"], found["pixels"] + 0.5 * found["commitment"])
+
+
+def test_semantic_loss_enters_as_large_as_the_appearance(model, pixels, similarity):
+    similarity[:, 0] = 1.0  # pools are never empty
+    found = spae_loss(model, pixels, objective=Objective(), similarity=similarity)
+    appearance = found["pixels"] + 0.33 * found["commitment"]
+    torch.testing.assert_close(found["loss"], 2 * appearance)
+
+
+def test_weight_of_the_semantic_loss_carries_no_gradient(model, pixels, similarity):
+    """Doubling the appearance by a constant term doubles the semantic gradient, and adds none of its own."""
+    similarity[:, 0] = 1.0
+    gradients = []
+    for extra in (0.0, 1.0):
+        model.zero_grad()
+        generator = torch.Generator().manual_seed(0)
+        found = spae_loss(
+            model,
+            pixels,
+            objective=Objective(beta=0.0),
+            similarity=similarity,
+            extra=lambda output, extra=extra: output.pixels.new_tensor(extra),
+            generator=generator,
+        )
+        found["loss"].backward()
+        gradients.append(model.encoder.conv_out.bias.grad.clone())
+    assert not torch.allclose(gradients[0], gradients[1])
+
+
+def test_negative_appearance_does_not_turn_the_guidance_round(model, pixels, similarity):
+    similarity[:, 0] = 1.0
+    found = spae_loss(
+        model,
+        pixels,
+        objective=Objective(),
+        similarity=similarity,
+        extra=lambda output: output.pixels.new_tensor(-100.0),
+    )
+    torch.testing.assert_close(found["loss"], found["pixels"] + 0.33 * found["commitment"] - 100)
+
+
+def test_empty_places_count_as_zeros_only_if_asked(model, pixels):
+    output = model(pixels)
+    with_zeros = commitment(output.features, output.codes, count_empty=True)
+    squares = output.features.square().mean(dim=(0, 3))
+    first = output.codes.counts[0] == 0
+    # the first layer has one word: all others are compared with zero
+    by_hand = float(squares[first].sum() / 16)
+    single = (output.features - output.codes.reconstructions[0]).square().mean(dim=(0, 3))
+    assert float(single.mean()) == pytest.approx(by_hand + float(single[~first].sum()) / 16)
+    assert with_zeros != commitment(output.features, output.codes)
+
+
+def test_share_of_pictures_with_fewer_layers():
+    layers = draw_layers(4000, 6, 0.5, torch.Generator().manual_seed(0))
+    assert layers.min() == 1
+    assert layers.max() == 6
+    assert float((layers == 6).float().mean()) == pytest.approx(0.5, abs=0.03)
+    assert (draw_layers(10, 6, 0.0) == 6).all()
+
+
+def test_perceptual_loss_compares_logits_at_the_classifiers_size():
+    seen = []
+
+    def classifier(pictures: torch.Tensor) -> torch.Tensor:
+        seen.append(pictures.shape)
+        return pictures.mean(dim=(2, 3))
+
+    real, fake = torch.zeros(2, 3, 16, 16), torch.full((2, 3, 16, 16), 0.5, requires_grad=True)
+    found = perceptual_loss(classifier, real, fake, size=32)
+    found.backward()
+    assert seen == [(2, 3, 32, 32)] * 2
+    expected = sum((0.5 / std) ** 2 for std in (0.229, 0.224, 0.225)) / 3
+    assert float(found) == pytest.approx(expected, rel=1e-4)
+    assert fake.grad.abs().sum() > 0
+
+
+def test_gradient_penalty_trains_the_discriminator():
+    torch.manual_seed(0)
+    discriminator = Discriminator(16, filters=4, multipliers=(1, 2))
+    gradient_penalty(discriminator, torch.rand(2, 3, 16, 16)).backward()
+    assert discriminator.conv_in.weight.grad.abs().sum() > 0

@@ -1,0 +1,123 @@
+"""What users do: spell, paint, name; and what they are told when it can't be done."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from koine.errors import InputError
+from koine.sentence import Image, Region
+from koine.systems.spae.in_context import InContextModel
+from koine.systems.spae.system import Spae, processor_of
+from tests.unit.systems.spae.conftest import TOKENIZER, tiny_language_model
+
+
+def test_a_picture_is_spelt_and_painted(spae, images):
+    reply = spae.respond(images[0])
+    assert [len(layer) for layer in reply.details["layers"]] == [1, 4, 16]
+    assert reply.text.split() == [word for layer in reply.details["layers"] for word in layer]
+    assert reply.image.size == images[0].size
+
+
+def test_the_words_alone_give_the_same_picture(spae, images):
+    reply = spae.respond(images[0])
+    assert spae.respond(reply.text).image == reply.image
+
+
+def test_fewer_layers_are_painted_from_fewer_words(spae, images):
+    reply = spae.respond(images[0], layers=2)
+    assert len(reply.text.split()) == 5
+    assert spae.respond(reply.text).image == reply.image
+
+
+def test_pictures_of_any_size(spae, images):
+    wide = Image.from_pil(images[0].to_pil().resize((50, 30)))
+    assert spae.respond(wide).image.size == (50, 30)
+
+
+def test_a_picture_is_named_by_examples(spae, images):
+    reply = spae.respond(images[0], "cube", images[1], "ball", images[2])
+    assert reply.text in ("cube", "ball")
+    assert reply.details["names"] == ["cube", "ball"]
+    assert [len(layer) for layer in reply.details["layers"]] == [1, 4]
+
+
+def test_spelling_does_not_depend_on_the_batch(spae, images):
+    together, apart = (spae.spell(images, batch_size=size) for size in (4, 1))
+    assert torch.equal(together.flat, apart.flat)
+
+
+def test_generation_after_examples(spae, images):
+    reply = spae.generate([("a red ball", images[0]), ("a cube", images[1])], "a ball", layers=2)
+    assert [len(layer) for layer in reply.details["layers"]] == [1, 4]
+    assert reply.image.size == (16, 16)
+
+
+def test_generation_from_a_picture(spae, images):
+    reply = spae.generate([(images[0], images[1])], images[2], layers=1)
+    assert len(reply.text.split()) == 1
+
+
+@pytest.mark.parametrize(
+    "parts, message",
+    [
+        ((), "nothing to spell or to paint"),
+        (("xylophone",), "no word of the codebook 'xylophone'"),
+        ((0, "what is it?"), "one picture with the text"),
+        ((0, 1), "examples are pictures with a name behind each"),
+        ((0, "cube", 1, "ball"), "examples are pictures with a name behind each"),
+        (("cube", 0, 1), "stands before the first picture"),
+        (("region",), "not a part of kind Region"),
+    ],
+)
+def test_sentences_that_mean_nothing_to_it(parts, message, spae, images):
+    made = [
+        images[part] if isinstance(part, int) else Region.point(images[0], 1, 1) if part == "region" else part
+        for part in parts
+    ]
+    with pytest.raises(InputError, match=message):
+        spae.respond(*made)
+
+
+def test_a_number_of_words_within_a_layer(spae):
+    word = spae.processor.words[0]
+    with pytest.raises(InputError, match="3 codes don't end with a layer of the pyramid: give one of 1, 5, 21"):
+        spae.respond(f"{word} {word} {word}")
+
+
+@pytest.mark.parametrize("layers", [0, 4])
+def test_layers_that_there_are_not(layers, spae, images):
+    with pytest.raises(InputError, match=f"layers = {layers} of a model with 3"):
+        spae.respond(images[0], layers=layers)
+
+
+def test_nothing_to_spell(spae):
+    with pytest.raises(InputError, match="no picture to spell"):
+        spae.spell([])
+
+
+def test_a_language_model_with_other_tokens(model, tokenizer):
+    class Shifted:
+        def __init__(self, inner):
+            self.inner = inner
+
+        def convert_ids_to_tokens(self, ids):
+            return self.inner.convert_ids_to_tokens([token + 1 for token in ids])
+
+    other = InContextModel(tiny_language_model(), Shifted(tokenizer))
+    with pytest.raises(InputError, match="other tokens than the codebook"):
+        _ = Spae(model, processor_of(model, tokenizer), language_model=other).language_model
+
+
+def test_saved_and_loaded(spae, images, tmp_path):
+    spae.model.save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.model").write_bytes((TOKENIZER / "tokenizer.model").read_bytes())
+    assert Spae.load(tmp_path).respond(images[0]).text == spae.respond(images[0]).text
+
+
+def test_folders_without_a_model_or_tokenizer(spae, tmp_path):
+    with pytest.raises(InputError, match="holds no SPAE"):
+        Spae.load(tmp_path)
+    spae.model.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="no tokenizer"):
+        Spae.load(tmp_path)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -98,7 +99,7 @@ class VectorCache:
             with np.load(folder / "vectors.npz", allow_pickle=False) as stored:
                 self.vectors = dict(zip(stored["keys"].tolist(), stored["vectors"], strict=True))
             self.files = json.loads((folder / "files.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError, KeyError):
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile):
             self.vectors, self.files = {}, {}
 
     def look(self, files: Sequence[Path], embed: Embed) -> tuple[dict[Path, str], list[tuple[Path, str]], int]:

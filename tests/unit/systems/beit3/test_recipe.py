@@ -1,0 +1,158 @@
+"""What the nano BEiT-3 learns from, and that all its stages run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from pyarrow import parquet
+
+from koine.data.nlvr import examples
+from koine.foundations.clip import NANO_WEIGHTS
+from koine.images import encode_png
+from koine.systems.beit3 import recipe as recipe_module
+from koine.systems.beit3 import world_tasks
+from koine.systems.beit3.nlvr_recipe import NlvrRecipe, judged
+from koine.systems.beit3.pretraining import Masking
+from koine.systems.beit3.recipe import NanoRecipe
+from koine.systems.beit3.system import Beit3
+from koine.systems.beit3.tokenizer import Beit3Tokenizer
+from koine.systems.beit3.visual_tokenizer_recipe import VisualTokenizerRecipe
+from koine.systems.beit3.world_tasks import MaskedWorld, WorldData, WorldTasks, common_answers, gather
+from koine.training import run
+from koine.world import cache
+
+pytestmark = pytest.mark.skipif(not NANO_WEIGHTS.is_dir(), reason="the nano CLIP is not in this build")
+DATA = WorldData(scenes=60, captions=1, descriptions=1, rounds=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_world(tmp_path_factory: pytest.TempPathFactory) -> object:
+    """A cache of its own with short shards, few scenes behind the lists, and a visual tokenizer of a few steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KOINE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(cache, "SHARD", 60)
+        patch.setattr(world_tasks, "ANSWER_SCENES", 60)
+        patch.setattr(recipe_module, "TOKENIZER_SCENES", 60)
+        patch.setattr(recipe_module, "FITTED_PICTURES", 16)
+        patch.setattr(recipe_module, "PIECES", 300)
+        few = replace(VisualTokenizerRecipe.stages[0], steps=2, batch_size=8)
+        patch.setattr(VisualTokenizerRecipe, "stages", (few,))
+        patch.setattr(VisualTokenizerRecipe, "scenes", 60, raising=False)
+        patch.setattr(VisualTokenizerRecipe, "evaluate", lambda self, model, stage: {})
+        patch.setattr(VisualTokenizerRecipe.__init__, "__defaults__", (60, "features", 0))
+        for remembered in (gather, common_answers):
+            remembered.cache_clear()
+        yield
+        for remembered in (gather, common_answers):
+            remembered.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def tokenizer(small_world: object) -> Beit3Tokenizer:
+    return recipe_module.nano_tokenizer()
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def test_answers_are_those_that_are_common(tokenizer: Beit3Tokenizer) -> None:
+    answers = common_answers()
+    assert {"yes", "no", "one", "red", "cube", "wood", "table"} <= set(answers)
+    asked = [answer for here in gather(WorldData(60, 0, 0)).texts for _, answer in here.questions]
+    assert all(asked.count(answer) >= world_tasks.RAREST_ANSWER for answer in answers)
+
+
+def test_a_batch_belongs_together(tokenizer: Beit3Tokenizer) -> None:
+    answers = common_answers()
+    tasks = WorldTasks(DATA, tokenizer, answers)
+    batch = tasks.batch(torch.tensor([3, 11]), generator())
+    said = gather(DATA)
+    assert torch.equal(batch["pixel_values"], world_tasks.normalized(tasks.images[[6, 22, 7, 23]]))
+    for place, scene in enumerate((6, 22, 7, 23)):
+        here = said.texts[scene]
+        assert tokenizer.decode(batch["captions"][place].tolist()) in here.captions
+        assert tokenizer.decode(batch["descriptions"][place].tolist()) in here.descriptions
+        right = dict(here.questions) | {text: "yes" if true else "no" for text, true in here.statements}
+        for kind in ("short", "long"):
+            for ids, label in zip(batch[f"{kind}_questions"][place], batch[f"{kind}_answers"][place], strict=True):
+                answer = right[tokenizer.decode(ids.tolist())]
+                assert label == (answers.index(answer) if answer in answers else -100)
+    for place, pair in enumerate((3, 11)):
+        for ids, label in zip(batch["statements"][place], batch["labels"][place], strict=True):
+            assert (tokenizer.decode(ids.tolist()), bool(label)) in said.pairs[pair]
+
+
+def test_questions_are_sorted_by_length_so_that_little_is_padding(tokenizer: Beit3Tokenizer) -> None:
+    batch = WorldTasks(DATA, tokenizer, common_answers()).batch(torch.arange(30), generator())
+    assert batch["short_questions"].shape[-1] < batch["long_questions"].shape[-1]
+
+
+def test_a_batch_has_what_its_tasks_need(tokenizer: Beit3Tokenizer) -> None:
+    tasks = WorldTasks(DATA, tokenizer, common_answers(), tasks=("retrieval",))
+    assert set(tasks.batch(torch.tensor([0]), generator())) == {"pixel_values", "descriptions"}
+
+
+def test_masked_batches_hide_what_the_paper_hides(tokenizer: Beit3Tokenizer) -> None:
+    recipe = NanoRecipe(data_set=DATA)
+    config = recipe.processor.config
+    world = MaskedWorld(DATA, tokenizer, torch.zeros(60, 64, dtype=torch.int16), Masking(), config)
+    batch = world.batch(torch.arange(60), generator())
+    assert {len(tensor) for tensor in batch.values()} == {20}
+    for stream in ("image", "pair"):
+        assert (batch[f"{stream}.patch_mask"].sum(dim=1) == 25).all()  # 40 % of 64
+    for stream, share in (("text", 0.15), ("pair", 0.5)):
+        real = (batch[f"{stream}.ids"] != config.pad_token_id).sum()
+        assert float(batch[f"{stream}.token_mask"].sum() / real) == pytest.approx(share, abs=0.03)
+
+
+def test_all_stages_run_and_the_result_responds(tmp_path: Path) -> None:
+    recipe = NanoRecipe(data_set=DATA, plan=("pretrain", "contrast", "tune", "finish"), watched=0)
+    overrides = {"steps": 2, "batch_size": 6}
+    finished = run(recipe, tmp_path, overrides=overrides, quiet=True)
+    beit3 = Beit3.load(finished)
+    assert (finished / "model.safetensors").stat().st_size / 2 < 4_000_000
+    image = next(iter(cache.rendered_scenes("test", 1)))[1].image
+    from koine.sentence import Image
+
+    assert beit3.respond(Image(image), "What colour is the cube?").text in common_answers()
+    assert beit3.model.config.fusion_layers == 0 and beit3.model.config.experts == "feed-forward"
+    log = (tmp_path / "log.jsonl").read_text()
+    for name in ("pair_text", "image", "retrieval", "questions", "captions", "statements"):
+        assert f'"{name}"' in log
+
+
+@pytest.fixture
+def nlvr(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    drawings = [[encode_png(rng.integers(0, 256, (20, 80, 3), dtype=np.uint8)) for _ in range(6)] for _ in range(14)]
+    columns = {
+        "identifier": [f"{number // 2}-{number % 2}" for number in range(14)],
+        "sentence": [f"There is a tower with {number} blocks." for number in range(14)],
+        "label": [number % 3 == 0 for number in range(14)],
+        "images": drawings,
+    }
+    for split in ("dev", "hidden"):
+        parquet.write_table(pa.table(columns), tmp_path / f"nlvr_{split}.parquet")
+    return tmp_path
+
+
+def test_human_statements_are_learnt_by_groups(nlvr: Path, tmp_path: Path) -> None:
+    base = run(
+        NanoRecipe(data_set=DATA, plan=("tune",), watched=0),
+        tmp_path / "base",
+        overrides={"steps": 1, "batch_size": 6},
+        quiet=True,
+    )
+    recipe = NlvrRecipe(data_files=(str(nlvr),), base=str(base), image_size=64, watch=True)
+    data = recipe.data(recipe.stages[0])
+    assert len(data) == 12  # groups 0 and 7 are watched; 0 to 6 are there, two statements each
+    finished = run(recipe, tmp_path / "nlvr", overrides={"steps": 1, "batch_size": 4}, quiet=True)
+    figures = judged(Beit3.load(finished), list(examples(nlvr)))
+    assert 0 <= figures["accuracy"] <= 1 and figures["majority"] == pytest.approx(9 / 14)
+    assert Beit3.load(finished).model.config.heads == ["vqa"]

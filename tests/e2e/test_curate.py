@@ -513,6 +513,7 @@ def test_nobody_else_works_in_the_folder(rows: pa.Table, entries: str, tmp_path:
         ({"threshold": None}, "either"),
         ({"tail_share": 0.1}, "either"),
         ({"threshold": 0}, "threshold"),
+        ({"threshold": float("inf")}, "1e18"),
         ({"threshold": None, "tail_share": 2.0}, "tail share"),
         ({"seed": -1}, "seed"),
         ({"rows_per_shard": 0}, "rows per shard"),

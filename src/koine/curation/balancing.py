@@ -58,13 +58,15 @@ def threshold_for(counts: Counts, share: float) -> int:
 def entry_probabilities(
     counts: Counts, threshold: float, kind: type[np.floating[Any]] = np.float64
 ) -> npt.NDArray[np.floating[Any]]:
-    """[entries], t / max(count, t): 1 for the tail. MetaCLIP 2 stores it as float32.
+    """[entries], t / max(count, t): 1 for the tail, and everywhere if t is infinite. MetaCLIP 2 stores it as float32.
 
     Raises:
         InputError: the threshold is not positive.
     """
     if not threshold > 0:
         raise InputError(f"a threshold of {threshold} keeps nothing: give a positive number of texts per entry")
+    if np.isinf(threshold):
+        return np.ones(len(counts), kind)
     return (threshold / np.maximum(counts.astype(np.float64), threshold)).astype(kind)
 
 

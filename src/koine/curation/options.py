@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -104,6 +105,11 @@ class Options:
         if self.threshold is not None and not self.threshold > 0:
             raise InputError(
                 f"a threshold of {self.threshold} keeps nothing: give a positive number of texts per entry"
+            )
+        if self.threshold is not None and math.isinf(self.threshold):
+            raise InputError(
+                "an infinite threshold can't be written into the card's JSON: to keep every match, give one that no "
+                "count reaches, say 1e18"
             )
         if self.tail_share is not None and not 0 <= self.tail_share <= 1:
             raise InputError(f"a tail share of {self.tail_share} is not between 0 and 1: give for example 0.06")

@@ -72,6 +72,7 @@ def test_a_threshold_is_positive(threshold: float) -> None:
 def test_probabilities() -> None:
     probabilities = entry_probabilities(counts(0, 5, 20, 100), 20)
     assert probabilities.tolist() == [1, 1, 1, 0.2]
+    assert entry_probabilities(counts(0, 5, 100), np.inf).tolist() == [1, 1, 1]
     matches = Matches(np.array([0, 1, 1, 3, 3]), np.array([3, 2, 3], np.int32))
     assert text_probabilities(matches, probabilities) == pytest.approx([0.2, 0, 1, 0])
     assert text_probabilities(Matches(np.zeros(1, np.int64), np.zeros(0, np.int32)), probabilities).shape == (0,)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image as pil
 
 from koine.cli import main
+from koine.sentence import Reply
 
 
 @pytest.fixture
@@ -41,6 +42,17 @@ class TestRun:
         [(prompt, options)] = echo.asked
         assert prompt.text == "Is  red?" and prompt.regions[0].bounds == (1, 2, 3, 4) and options == {"seed": 7}
         assert echo.loaded == [("mine", None, None)]
+
+    def test_labels_go_to_a_system_that_takes_them(self, echo, photo, capsys, monkeypatch):
+        failed = failing(capsys, "run", "echo", "--image", photo, "--labels", "a cube, a ball")
+        assert "echo takes no --labels" in failed
+
+        def respond(self, *parts, labels=None, seed=0):
+            return Reply(labels, details={"probabilities": dict.fromkeys(labels.split(", "), 0.5)})
+
+        monkeypatch.setattr(echo, "respond", respond)
+        assert main(["run", "echo", "--image", str(photo), "--labels", "a cube, a ball"]) == 0
+        assert capsys.readouterr().out == "0.500  a cube\n0.500  a ball\n"
 
     def test_json_is_for_scripts(self, echo, photo, capsys):
         assert main(["run", "echo", "--image", str(photo), "--ask", "hello", "--json"]) == 0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from koine import Entity, Image, InputError, Region, Reply, Sentence
-from koine.cli.reply import as_json, as_picture, as_text, labelled_regions
+from koine.cli.reply import as_json, as_picture, as_ranking, as_text, labelled_regions
 
 PICTURE = Image(np.full((20, 30, 3), 90, np.uint8))
 BOX = Region.box(PICTURE, 1, 2, 13.4, 14)
@@ -21,6 +21,15 @@ def test_regions_are_written_as_pixels():
 
 def test_other_parts_are_named():
     assert as_text(Sentence("see ", PICTURE, Entity("it", BOX))) == "see <Image(30x20)><it: [1, 2, 13, 14]>"
+
+
+def test_what_was_compared_is_ranked():
+    assert as_ranking(Reply("a ball", details={"probabilities": {"a cube": 0.1, "a ball": 0.9}}), []) == (
+        "0.900  a ball\n0.100  a cube"
+    )
+    found = Reply(PICTURE, details={"similarities": [0.2, 0.25]})
+    assert as_ranking(found, ["table.png", "street.png"]) == "0.250  street.png\n0.200  table.png"
+    assert as_ranking(Reply("hello"), ["table.png"]) == ""
 
 
 def test_json_holds_everything_that_json_can():

@@ -31,7 +31,7 @@ GRID = 8
 """Patches along each side of a picture."""
 SAID_SHARE, ALL_SAID_SHARE = 0.4, 0.4
 """How often a phrase says an attribute, and how often it says all."""
-RECOLOURED_SHARE = {"see": 0.6, "match": 0.3}
+RECOLOURED_SHARE = {"see": 0.6, "refine": 0.6, "match": 0.3}
 """How many pictures of each stage are shown in the colours of others."""
 VALIDATION_SCENES = 1000
 READOUTS_FILE = "patch_readouts.safetensors"
@@ -132,11 +132,11 @@ def _trimmed(input_ids: Tensor) -> Tensor:
 class ClipRecipe(Recipe):
     """The nano CLIP: a vision tower that learns to see, then a text tower that learns to match it.
 
-    First every patch is asked what it shows (`patch_supervision`), for 60,000 pictures are too few to learn that from
-    captions alone. Then all but the last layer of the vision tower is locked, and texts are matched with pictures
-    (Radford et al. 2021, section 2.3; locked-image tuning: Zhai et al. 2022, arXiv 2111.07991) and phrases with
-    regions (RegionCLIP, Zhong et al. 2022). So the features that Ferret and others read, those before the last layer,
-    are those of the first stage.
+    First, in two rounds, every patch is asked what it shows (`patch_supervision`), for 60,000 pictures are too few to
+    learn that from captions alone. Then all but the last layer of the vision tower is locked, and texts are matched
+    with pictures (Radford et al. 2021, section 2.3; locked-image tuning: Zhai et al. 2022, arXiv 2111.07991) and
+    phrases with regions (RegionCLIP, Zhong et al. 2022). So the features that Ferret and others read, those before the
+    last layer, are those of the first two stages.
     """
 
     scenes: int = 40_000
@@ -147,6 +147,7 @@ class ClipRecipe(Recipe):
     name = "clip"
     stages = (
         Stage("see", steps=3600, batch_size=96, learning_rate=2e-3, weight_decay=0.05, betas=(0.9, 0.98)),
+        Stage("refine", steps=3600, batch_size=96, learning_rate=1.2e-3, weight_decay=0.05, betas=(0.9, 0.98), seed=1),
         Stage(
             "match",
             steps=1500,
@@ -184,7 +185,7 @@ class ClipRecipe(Recipe):
             rendered_scenes("train", self.single_scenes, kind="single"),
         ]
         share = RECOLOURED_SHARE[stage.name]
-        if stage.name == "see":
+        if stage.name != "match":
             return Pictures(parts, recoloured_share=share)
         return ImageTextPairs(parts, self.tokenizer, seed=self.seed, recoloured_share=share)
 
@@ -205,8 +206,8 @@ class ClipRecipe(Recipe):
         return {"loss": pictures + regions, "accuracy": accuracy, "region_loss": regions, "region_accuracy": found}
 
     def evaluate(self, model: Any, stage: Stage) -> dict[str, float]:
-        """Readouts on validation scenes; in the second stage zero-shot figures."""
-        if stage.name == "see":
+        """Readouts on validation scenes; in the last stage zero-shot figures."""
+        if stage.name != "match":
             return readout_figures(model, rendered_scenes("validation", VALIDATION_SCENES))
         return zero_shot(Clip(model, self.tokenizer), rendered_scenes("validation", VALIDATION_SCENES, kind="single"))
 

@@ -1,7 +1,7 @@
 """Ferret's claims at nano size: hybrid regions, the sampler, joint data, negatives, and the orientation fix.
 
 Every arm starts from the nano CLIP and the nano language model, learns from the same scenes for the same number of
-steps by the stages of the nano recipe, and is judged on test scenes.
+steps by the nano recipe, and is judged on test scenes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +54,10 @@ ORIENTATIONS: dict[str, Any] = {
     "published": {"orientation": "published", "alignment": "centers"},
 }
 
-SCENES, NESTED_SCENES, TURNS, STEPS, BATCH = 16_000, 4_000, 4, (800, 1200), 32
-"""Conversations, turns in each, steps of the two stages of the nano recipe, and conversations in a step."""
+SCENES, NESTED_SCENES, TURNS, STEPS, BATCH = 12_000, 4_000, 2, 600, 48
+"""Conversations, turns in each, steps of the nano recipe, and conversations in a step."""
 JUDGED = 200
-_BUDGET = f"{SCENES + NESTED_SCENES} conversations of {TURNS} turns, {sum(STEPS)} steps of {BATCH}."
+_BUDGET = f"{SCENES + NESTED_SCENES} conversations of {TURNS} turns, {STEPS} steps of {BATCH}."
 _REFER = tuple(f"{kind} name" for kind in REGION_KINDS)
 
 CLAIMS = {
@@ -160,9 +160,8 @@ def train_arm(arm: Arm, seed: int) -> Ferret:
     """A nano Ferret of that arm."""
     mixture = Mixture(**dict.fromkeys(("describe", *arm.without), 0.0))
     data = WorldData(scenes=SCENES, nested_scenes=NESTED_SCENES, turns=TURNS, mixture=mixture, seed=seed)
-    tuning = replace(data, seed=1000 + seed)
-    recipe = NanoRecipe(data_set=data, tuning_set=tuning, options=arm.options, seed=seed)
-    overrides = {"align.steps": STEPS[0], "tune.steps": STEPS[1], "batch_size": BATCH, "seed": seed}
+    recipe = NanoRecipe(data_set=data, options=arm.options, seed=seed)
+    overrides = {"steps": STEPS, "batch_size": BATCH, "seed": seed}
     with tempfile.TemporaryDirectory() as folder:
         finished = run(recipe, folder, overrides=overrides, quiet=True)
         return Ferret.load(str(finished))

@@ -18,11 +18,15 @@ from torch import Tensor
 
 from koine.data.world_words import content_words, true_words
 from koine.evaluation.claims import Claim, Finding, Measurement, Measurements, judge, write_findings
+from koine.foundations.clip import Clip
+from koine.foundations.language_model import load_language_model
 from koine.sentence import Image
 from koine.systems.spae.episodes import Protocol, sample_episodes
+from koine.systems.spae.guidance import similarities, word_vectors
+from koine.systems.spae.in_context import InContextModel
 from koine.systems.spae.model import SpaeModel
 from koine.systems.spae.objective import Objective
-from koine.systems.spae.recipe import NanoRecipe
+from koine.systems.spae.recipe import TEMPLATES, NanoRecipe
 from koine.systems.spae.system import Spae, Spelling, processor_of, read_tokenizer
 from koine.systems.spae.weights import load_folder
 from koine.training import run
@@ -47,9 +51,11 @@ ARMS = {
     "one frozen layer": Arm(_ONE_LAYER, _UNGUIDED),
     "one learnt layer": Arm({**_ONE_LAYER, "codebook": "learnt"}, _UNGUIDED),
 }
-SCENES, SINGLE_SCENES, STEPS, BATCH = 6_000, 3_000, 300, 32
-JUDGED = 400
-EPISODES = 300
+SCENES, SINGLE_SCENES, STEPS, BATCH = 3_000, 2_000, 250, 32
+FILTERS = 32
+"""Channels of the arms' first level: two thirds of the shipped model's."""
+JUDGED = 200
+EPISODES = 200
 WAYS = ("shape", "colour")
 """Attributes whose values are the classes of episodes."""
 _BUDGET = f"{SCENES + SINGLE_SCENES} pictures, {STEPS} steps of {BATCH}."
@@ -128,6 +134,7 @@ def run_claims(names: Sequence[str], seeds: int, out: Path) -> list[Finding]:
         "single scenes": SINGLE_SCENES,
         "steps": STEPS,
         "batch": BATCH,
+        "filters": FILTERS,
         "arms": {name: asdict(arm) for name, arm in ARMS.items()},
     }
     found = Measurements(out / "spae.measurements.json", settings)
@@ -163,7 +170,7 @@ def _measure(arm: str, seed: int) -> Measurement:
         scenes=SCENES,
         single_scenes=SINGLE_SCENES,
         objective=Objective(**{"prefix_share": 0.5, **spae.objective}),
-        options=spae.options,
+        options={"filters": FILTERS, **spae.options},
         seed=seed,
     )
     overrides = {"steps": STEPS, "batch_size": BATCH, "seed": seed}
@@ -186,12 +193,14 @@ def measure(folder: Path, *, seed: int = 0) -> dict[str, float]:
 def figures(spae: Spae) -> dict[str, object]:
     """What the manifest of shipped weights says: on 1,000 test scenes, and on scenes of held-out pairs."""
     scenes, held_out = rendered_scenes("test", 1000), rendered_scenes("heldout", 1000)
+    untaught = Spae(spae.model, spae.processor, language_model=InContextModel(*load_language_model()))
     return {
         **layer_errors(spae.model, scenes.images),
         **{f"held-out {name}": value for name, value in layer_errors(spae.model, held_out.images).items()},
         **word_figures(spae, scenes),
         **{f"held-out {name}": value for name, value in word_figures(spae, held_out).items()},
         **few_shot(spae, "test"),
+        **{f"{name}, by the plain language model": value for name, value in few_shot(untaught, "test").items()},
         "scenes": f"1,000 test scenes, 1,000 of held-out pairs; {EPISODES} episodes for each of {' and '.join(WAYS)}",
     }
 
@@ -244,10 +253,6 @@ def word_figures(spae: Spae, scenes: RenderedScenes) -> dict[str, float]:
     "true words": of all words; those that can't be true of anything, such as "the", count as false. "relative
     similarity": a word's similarity, 1 for the picture's best word and 0 for its worst.
     """
-    from koine.foundations.clip import Clip
-    from koine.systems.spae.guidance import similarities, word_vectors
-    from koine.systems.spae.recipe import TEMPLATES
-
     spelling = spae.spell([Image(pixels) for pixels in scenes.images])
     words = spae.processor.words
     truth = torch.zeros(len(scenes), len(words))

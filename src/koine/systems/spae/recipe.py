@@ -31,7 +31,7 @@ from koine.world.cache import RenderedScenes, rendered_scenes
 
 TEMPLATES = ("{}", "a {}", "a {} thing", "something {}")
 """What the nano CLIP is asked about a word: the forms in which it has read words alone."""
-READ_SCENES = 2000
+READ_SCENES = 1000
 """Scenes whose texts say which words there are."""
 
 
@@ -83,15 +83,15 @@ class NanoRecipe(Recipe):
         seed: of the initial weights.
     """
 
-    scenes: int = 16_000
-    single_scenes: int = 8_000
+    scenes: int = 12_000
+    single_scenes: int = 6_000
     objective: Objective = field(default_factory=lambda: Objective(prefix_share=0.5))
     options: dict[str, Any] = field(default_factory=dict)
     scale: float = 2.0
     seed: int = 0
 
     name = "spae-nano"
-    stages = (Stage("pretrain", steps=2000, batch_size=32, learning_rate=1.5e-3, weight_decay=0.01, betas=(0.9, 0.99)),)
+    stages = (Stage("pretrain", steps=1800, batch_size=32, learning_rate=1.5e-3, weight_decay=0.01, betas=(0.9, 0.99)),)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

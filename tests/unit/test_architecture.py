@@ -64,12 +64,21 @@ def test_a_system_knows_no_other_one_and_neither_cli_nor_report(system):
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_only_training_and_claims_of_a_system_know_the_world(system):
-    for file in files_of(f"systems/{system}"):
-        if file.name in ("recipe.py", "claims.py") or file.name.startswith("world_"):
+def test_a_system_in_use_knows_nothing_of_the_world(system):
+    """Recipes and claims know it, and what only these use; the others and all that they lead to don't."""
+    folder = PACKAGE / "systems" / system
+    waiting = [folder / f"{room}.py" for room in ("config", "model", "processor", "system", "weights")]
+    seen: set[Path] = set()
+    while waiting:
+        file = waiting.pop()
+        if file in seen or not file.exists():
             continue
+        seen.add(file)
         known = [name for name in imported(file) if name.startswith(("world", "data.world_"))]
         assert not known, f"{file.relative_to(ROOT)} uses {known}"
+        rooms = [name.split(".")[2] for name in imported(file) if name.startswith(f"systems.{system}.")]
+        waiting += [folder / f"{room}.py" for room in rooms]
+    assert len(seen) >= 3
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

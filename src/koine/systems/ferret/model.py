@@ -252,7 +252,7 @@ class FerretForConditionalGeneration(PreTrainedModel, GenerationMixin):
         )
 
     @torch.no_grad()
-    def generate(self, input_ids: Tensor | None = None, **options: Any) -> Any:  # type: ignore[override]
+    def generate(self, input_ids: Tensor | None = None, **options: Any) -> Any:
         """Continues each prompt with the key-value cache; greedy unless asked otherwise.
 
         Args:
@@ -269,7 +269,7 @@ class FerretForConditionalGeneration(PreTrainedModel, GenerationMixin):
             options |= {"inputs_embeds": injected.inputs_embeds, "attention_mask": injected.attention_mask}
         text = self.config.text_config
         options = {"pad_token_id": text.pad_token_id, "eos_token_id": text.eos_token_id, "do_sample": False} | options
-        return super().generate(**options)  # type: ignore[misc]
+        return super().generate(**options)
 
     def _shown_images(self, input_ids: Tensor, features: Tensor) -> Tensor:
         """The features of the images that have a placeholder: with one image per row, text rows' are left out."""

@@ -75,6 +75,13 @@ def test_a_tail_share_chooses_the_threshold(corpus: Path) -> None:
     assert f"t = {counts[np.abs(share - 0.3).argmin()]:,}" in balanced
 
 
+def test_entries_that_can_not_match_are_reported(corpus: Path) -> None:
+    command = ["match", corpus / "pairs.parquet", "--entries", corpus / "entries.txt", "--out"]
+    said = CliRunner().invoke(app, [*map(str, command), str(corpus / "matched")]).stderr
+    assert "2 entries can never match" in said and "'U.S.'" in said and "--repair" in said
+    assert CliRunner().invoke(app, [*map(str, command), str(corpus / "other"), "--repair"]).stderr == ""
+
+
 def test_repaired_entries_match(corpus: Path) -> None:
     entries = ("--entries", corpus / "entries.txt")
     found = curate("match", corpus / "pairs.parquet", *entries, "--repair", "--out", corpus / "matched")

@@ -179,9 +179,12 @@ def match(
     from koine.curation.options import OnDamage as Damage
     from koine.curation.steps import match_files
 
+    matcher = _matcher(entries, rule, repair)
+    if len(matcher.dead) and not repair:
+        _warn_of_dead(len(matcher.dead), matcher.entries.take(matcher.dead[:5]).to_pylist())
     tally = match_files(
         tuple(inputs),
-        _matcher(entries, rule, repair),
+        matcher,
         out,
         columns=Columns(text=text, url=url, uid=uid),
         on_damage=_one_of(Damage, "answer to damage", on_damage),
@@ -283,14 +286,18 @@ def _report(listed: Any, rule: Any) -> None:
     console.print(
         f"{report['entries']:,} entries:", ", ".join(f"{n:,} {name}s" for name, n in report["sources"].items())
     )
-    dead = report["dead"]
-    if dead["count"]:
-        examples = ", ".join(repr(entry) for entry in dead["examples"][:5])
-        console.print(
-            f"{dead['count']:,} of them can never match, because texts are spaced around punctuation and entries are "
-            f"not ({examples}); --repair matches them nevertheless",
-            markup=False,
-        )
+    if report["dead"]["count"]:
+        _warn_of_dead(report["dead"]["count"], report["dead"]["examples"][:5])
+
+
+def _warn_of_dead(count: int, examples: list[str]) -> None:
+    """Says on stderr how many entries of a list no text can contain."""
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(
+        f"{count:,} entries can never match, because texts are spaced around punctuation and entries are not "
+        f"({', '.join(map(repr, examples))}); --repair matches them nevertheless"
+    )
 
 
 def _read_card(path: Path) -> dict[str, Any]:

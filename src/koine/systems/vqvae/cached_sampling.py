@@ -45,16 +45,17 @@ def sample(
         raise InputError(f"given codes {list(given.shape)} don't cover the grid: give {list(uniforms.shape)}")
     device = prior.embedding.weight.device
     uniforms = uniforms.to(device)
-    layers = [_Layer.of(layer, layer.asked(classes, text)) for layer in prior.layers]  # type: ignore[arg-type]
+    layers = [_Layer.of(layer, layer.asked(classes, text)) for layer in prior.layers]
     count, rows, columns = uniforms.shape
     grids = torch.zeros(count, rows, columns, dtype=torch.long, device=device)
     history = _Rows(prior, layers, count, columns)
-    head_in, head_out = (_pointwise(module.weight) for module in (prior.head[0], prior.head[2]))
+    first, last = prior.head_convolutions
     for row in range(rows):
         # [columns, n, 2 width] for each layer: all that the horizontal stack adds which it doesn't compute itself.
         addends = history.above(layers)
         seen = [
-            uniforms.new_zeros(count, (layer.reach + columns) * layer.width, dtype=head_in.dtype) for layer in layers
+            uniforms.new_zeros(count, (layer.reach + columns) * layer.width, dtype=first.weight.dtype)
+            for layer in layers
         ]
         for column in range(columns):
             state = None
@@ -63,8 +64,8 @@ def sample(
                     layer.write(seen[number], column, state)
                 state = layer.step(seen[number], column, addends[number][column], state)
             assert state is not None
-            hidden = F.relu(torch.addmm(prior.head[0].bias, state, head_in))
-            logits = torch.addmm(prior.head[2].bias, hidden, head_out)
+            hidden = F.relu(F.linear(state, first.weight[:, :, 0, 0], first.bias))
+            logits = F.linear(hidden, last.weight[:, :, 0, 0], last.bias)
             code = draw(logits, uniforms[:, row, column], options)
             if given is not None:
                 code = torch.where(given[:, row, column] < 0, code, given[:, row, column])
@@ -82,7 +83,7 @@ class _Layer:
         reach, width: places to the left (and rows above) that it sees, and channels.
         condition: [n or 1, 2 width].
         horizontal: [seen places x width, 2 width]; mask A's place left out.
-        out, out_bias: [width, width] and [width].
+        out: [width, width].
         residual: whether the layer adds its input.
     """
 
@@ -92,7 +93,6 @@ class _Layer:
     condition: Tensor
     horizontal: Tensor
     out: Tensor
-    out_bias: Tensor
     residual: bool
 
     @classmethod
@@ -105,8 +105,7 @@ class _Layer:
             width=weight.shape[1],
             condition=condition,
             horizontal=seen.permute(2, 1, 0).reshape(-1, len(weight)).contiguous(),
-            out=_pointwise(layer.horizontal_out.weight),
-            out_bias=layer.horizontal_out.bias,  # type: ignore[arg-type]
+            out=layer.horizontal_out.weight[:, :, 0, 0],
             residual=not layer.masked,
         )
 
@@ -119,7 +118,7 @@ class _Layer:
         """The layer's output [n, width] at a place."""
         start = column * self.width
         window = seen[:, start : start + len(self.horizontal)]
-        out = torch.addmm(self.out_bias, gate(torch.addmm(addend, window, self.horizontal)), self.out)
+        out = F.linear(gate(torch.addmm(addend, window, self.horizontal)), self.out, self.layer.horizontal_out.bias)
         return out + state if self.residual and state is not None else out
 
 
@@ -152,8 +151,3 @@ class _Rows:
             addends.append((across[:, :, 0] + one.condition[:, :, None]).permute(2, 0, 1).contiguous())
             row = gate(above + one.condition[:, :, None, None])
         return addends
-
-
-def _pointwise(weight: Tensor) -> Tensor:
-    """The weight [out, in, 1, 1] of a pointwise convolution as a matrix [in, out]."""
-    return weight[:, :, 0, 0].T.contiguous()

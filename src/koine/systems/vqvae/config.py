@@ -90,6 +90,7 @@ class VQVAEConfig(PreTrainedConfig):
         prior_labels: what a drawing may be asked to show: for each attribute its words. One attribute is the usual
             class; several are said together, each may stay unsaid.
         prior_text_width: width of a text vector that the prior is conditioned on; 0 for none.
+        prior_text_encoder: the CLIP that makes these vectors: "nano", or a folder.
         snail_top, snail_bottom: sizes of the PixelSNAILs (`koine.systems.vqvae.pixelsnail.PixelSnail`).
     """
 
@@ -132,6 +133,7 @@ class VQVAEConfig(PreTrainedConfig):
     prior_kernel: int = 3
     prior_labels: list[list[str]] | tuple[tuple[str, ...], ...] = ()
     prior_text_width: int = 0
+    prior_text_encoder: str = "nano"
     snail_top: dict[str, Any] | None = None
     snail_bottom: dict[str, Any] | None = None
 

@@ -130,7 +130,7 @@ class GatedPixelCNN(nn.Module):
             raise InputError(f"kernels {first_kernel} and {kernel} of a PixelCNN: give odd ones, which have a centre")
         self.codes, self.classes, self.text_width = codes, tuple(attributes), text_width
         self.embedding = nn.Embedding(codes, width)
-        self.layers = nn.ModuleList(
+        self.layers: Sequence[GatedLayer] = nn.ModuleList(  # type: ignore[assignment]
             GatedLayer(
                 width,
                 kernel if number else first_kernel,
@@ -161,6 +161,12 @@ class GatedPixelCNN(nn.Module):
         for layer in self.layers:
             vertical, horizontal = layer(vertical, horizontal, layer.asked(classes, text))
         return self.head(horizontal)
+
+    @property
+    def head_convolutions(self) -> tuple[nn.Conv2d, nn.Conv2d]:
+        """The pointwise convolutions to the hidden channels and to the logits."""
+        first, _, last = self.head
+        return first, last  # type: ignore[return-value]
 
     def check(self, grids: Tensor | None, classes: Tensor | None, text: Tensor | None) -> None:
         """

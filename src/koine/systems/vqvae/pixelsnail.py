@@ -58,7 +58,7 @@ class NormedConvolution(nn.Module):
 
     def weight(self) -> Tensor:
         """[after, before, *kernel]."""
-        direction = self.direction
+        direction: Tensor = self.direction
         if self.hidden:
             seen = torch.ones_like(direction[:1, :1])
             seen[:, :, -1, self.hidden :] = 0

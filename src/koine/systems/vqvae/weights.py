@@ -196,14 +196,14 @@ def load_folder(
         config = json.loads((Path(folder) / "config.json").read_text()) if Path(folder).is_dir() else {}
         if config.get("model_type", VQVAEConfig.model_type) != VQVAEConfig.model_type:
             raise InputError(f"{folder} holds a model of type {config['model_type']!r}, no VQ-VAE of koine's")
-        loaded, notes = VQVAEModel.from_pretrained(folder, dtype=dtype or torch.float32, output_loading_info=True)
+        loaded: Any = VQVAEModel.from_pretrained(folder, dtype=dtype or torch.float32, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         if isinstance(error, InputError):
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise InputError(f"{folder} holds no readable VQ-VAE ({reason}): give a folder that koine made") from error
+    model, notes = loaded
     for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if notes[fault]:
             raise InputError(f"{folder} is damaged: {fault.replace('_', ' ')} {sorted(map(str, notes[fault]))[0]}")
-    model: VQVAEModel = loaded
-    return model.to(device or "cpu").eval()  # type: ignore[arg-type]
+    return model.to(device or "cpu").eval()

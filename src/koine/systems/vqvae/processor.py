@@ -1,0 +1,136 @@
+"""Pictures to pixels and back, and words to what the prior was taught to draw."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from koine.errors import InputError
+from koine.sentence import Image
+from koine.systems.vqvae.config import VQVAEConfig
+from koine.systems.vqvae.pixelcnn import UNSAID
+
+LARGEST = 1024 * 1024
+"""Pixels of the largest picture that is encoded as it is; a larger one is shrunk to that."""
+FILLERS = frozenset(("a", "an", "and", "of", "one", "photo", "picture", "the", "thing", "with"))
+"""Words of a request that say nothing that a prior could know."""
+
+
+@dataclass(frozen=True)
+class Padded:
+    """A picture ready for the encoder.
+
+    Attributes:
+        pixels: float32 [1, channels, rows, columns] in the model's pixel range; sides are multiples of the stride.
+        size: (width, height) of the picture inside of it, at the upper left.
+    """
+
+    pixels: Tensor
+    size: tuple[int, int]
+
+
+class VQVAEProcessor:
+    """What lies between sentences and tensors for one configuration."""
+
+    def __init__(self, config: VQVAEConfig) -> None:
+        self.config = config
+
+    def encode(self, image: Image) -> Padded:
+        """A picture of any size for the fully convolutional encoder.
+
+        It is not brought to the size that was trained on: codes keep the scale of their pixels. Right and lower edges
+        are repeated up to a multiple of the stride, and what they fill is cut off again after decoding. A picture of
+        more than `LARGEST` pixels is shrunk first, its proportions kept.
+
+        Raises:
+            InputError: it is smaller than the cell of one code, or the model doesn't take pictures in colour.
+        """
+        if self.config.dimensions != 2 or self.config.channels != 3:
+            raise InputError(
+                f"this VQ-VAE takes {self.config.channels} channels in {self.config.dimensions} dimensions, no "
+                "pictures: give tensors to its model"
+            )
+        stride = self.config.stride
+        if min(image.size) < stride:
+            raise InputError(
+                f"the picture is {image.width}x{image.height}, smaller than the {stride}x{stride} pixels of one code: "
+                "give a larger one"
+            )
+        pixels = torch.from_numpy(np.array(_shrunk(image).pixels))[None]
+        rows, columns = pixels.shape[1:3]
+        padding = (0, -columns % stride, 0, -rows % stride)
+        return Padded(F.pad(to_model_range(pixels, self.config), padding, mode="replicate"), (columns, rows))
+
+    def decode(self, pixels: Tensor, size: tuple[int, int] | None = None) -> list[Image]:
+        """Pictures of [b, channels, rows, columns] in the model's pixel range, cut to (width, height)."""
+        width, height = size or (pixels.shape[3], pixels.shape[2])
+        return [
+            Image(picture.numpy()) for picture in from_model_range(pixels[:, :, :height, :width], self.config).cpu()
+        ]
+
+    def classes(self, request: str) -> Tensor | None:
+        """[1, attributes] long: what the words ask for, `UNSAID` where they leave it open; None for no words.
+
+        Raises:
+            InputError: a word that the prior wasn't taught, or two words for one attribute.
+        """
+        words = [word for word in re.findall(r"[\w-]+", request.lower()) if word not in FILLERS]
+        if not words:
+            return None
+        labels = self.config.prior_labels
+        chosen = [UNSAID] * len(labels)
+        for word in words:
+            place = next((number for number, known in enumerate(labels) if word in known), None)
+            if place is None:
+                raise InputError.unknown("word for this prior", word, [name for known in labels for name in known])
+            if chosen[place] != UNSAID:
+                raise InputError(
+                    f"{labels[place][chosen[place]]!r} and {word!r} exclude each other: ask for one of them"
+                )
+            chosen[place] = labels[place].index(word)
+        return torch.tensor([chosen])
+
+
+def to_model_range(images: Tensor, config: VQVAEConfig) -> Tensor:
+    """uint8 [b, H, W, channels] to float32 [b, channels, H, W] in the model's pixel range."""
+    low, high = config.pixel_range
+    return images.movedim(-1, 1).float() * ((high - low) / 255) + low
+
+
+def to_levels(pixels: Tensor, config: VQVAEConfig) -> Tensor:
+    """[b, channels, H, W] in the model's pixel range to levels from 0 to 255, neither cut nor rounded."""
+    low, high = config.pixel_range
+    return (pixels.float() - low) * (255 / (high - low))
+
+
+def from_model_range(pixels: Tensor, config: VQVAEConfig) -> Tensor:
+    """[b, channels, H, W] in the model's pixel range, cut to it, to uint8 [b, H, W, channels]."""
+    return to_levels(pixels, config).round().clamp(0, 255).to(torch.uint8).movedim(1, -1).contiguous()
+
+
+def psnr(first: Tensor | np.ndarray, second: Tensor | np.ndarray) -> float:
+    """Peak signal-to-noise ratio in decibels of uint8 pictures of the same shape; infinite if they are equal."""
+    difference = torch.as_tensor(first).double() - torch.as_tensor(second).double()
+    error = float(difference.square().mean())
+    return 10 * float(np.log10(255**2 / error)) if error else float("inf")
+
+
+def _shrunk(image: Image) -> Image:
+    from PIL.Image import Resampling
+
+    share = LARGEST / (image.width * image.height)
+    if share >= 1:
+        return image
+    sides = [max(1, int(side * share**0.5)) for side in image.size]
+    return Image.from_pil(image.to_pil().resize((sides[0], sides[1]), Resampling.BICUBIC))
+
+
+def request_of(texts: Sequence[str]) -> str:
+    """The text parts of a sentence as one request."""
+    return " ".join(text.strip() for text in texts).strip()

@@ -1,0 +1,160 @@
+"""VQ-VAEs trained as published, on pictures that lie on this machine: ImageNet at 128 pixels, faces at 256."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from koine.data.image_folders import Pictures, open_pictures
+from koine.errors import InputError
+from koine.sentence import Image
+from koine.systems.vqvae.config import VQVAEConfig
+from koine.systems.vqvae.model import VQVAEModel
+from koine.systems.vqvae.pixelcnn import UNSAID
+from koine.systems.vqvae.processor import to_model_range
+from koine.training import Recipe, Stage, TrainingData
+from koine.training.data import Batch
+
+IMAGENET = {"width": 256, "first_width": 256, "block_width": 256, "image_size": 128}
+"""128x128 pictures as 32x32 codes (VQ-VAE, section 4.2), layers as in section 4.1."""
+
+
+class CroppedPictures(TrainingData):
+    """Pictures as squares of a size: shrunk until the shorter side fits, cropped at random, mirrored half the time."""
+
+    def __init__(self, pictures: Sequence[Pictures], size: int, config: VQVAEConfig) -> None:
+        self.pictures, self.size, self.config = pictures, size, config
+        self.ends = np.cumsum([len(part) for part in pictures])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
+        """`pixels` [b, 3, size, size]; `classes` [b, 1], -1 where there are none."""
+        images, classes = [], []
+        for index in indices.tolist():
+            part = int(np.searchsorted(self.ends, index, side="right"))
+            inside = index - (int(self.ends[part - 1]) if part else 0)
+            images.append(_square(self.pictures[part].open(inside), self.size, generator))
+            label = self.pictures[part].where(inside).label
+            classes.append([UNSAID if label is None else label])
+        pixels = to_model_range(torch.from_numpy(np.stack(images)), self.config)
+        return {"pixels": pixels, "classes": torch.tensor(classes)}
+
+
+@dataclass
+class PicturesRecipe(Recipe):
+    """Codes of pictures, then the prior over the codes of pictures that are encoded as they come.
+
+    The codes' batch size, rate and steps are the paper's (appendix A.1); the prior's are those of the port that its
+    layout is from, for ImageNet's 1.28 million pictures: 100 epochs.
+
+    Attributes:
+        data_files: folders of pictures, or parquet files of image data sets; classes are those of the first.
+        layout: which published network (`koine.systems.vqvae.config.PUBLISHED`).
+        options: fields of its configuration that differ.
+    """
+
+    data_files: tuple[str, ...] = ()
+    layout: str = "sonnet"
+    options: dict[str, Any] = field(default_factory=lambda: dict(IMAGENET))
+    seed: int = 0
+
+    name = "vqvae-imagenet"
+    stages = (
+        Stage(
+            "codes",
+            steps=250_000,
+            batch_size=128,
+            learning_rate=2e-4,
+            schedule="constant",
+            trainable=("autoencoder",),
+        ),
+        Stage(
+            "prior",
+            steps=1_000_000,
+            batch_size=128,
+            learning_rate=3e-4,
+            schedule="constant",
+            trainable=("priors",),
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        self._opened: list[Pictures] | None = None
+
+    def build_model(self) -> VQVAEModel:
+        return VQVAEModel(self._config())
+
+    def data(self, stage: Stage) -> TrainingData:
+        config = self._config()
+        return CroppedPictures(self._pictures(), config.image_size or config.stride, config)
+
+    def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
+        if not any(weight.requires_grad for weight in model.priors.parameters()):
+            found = model(batch["pixels"])
+            used = torch.stack([grid.perplexity for grid in found.quantized])
+            return {"loss": found.loss, "reconstruction_loss": found.reconstruction_loss, "perplexity": used.mean()}
+        # Codes that lie close together are told apart in float32 only.
+        with torch.no_grad(), torch.autocast(batch["pixels"].device.type, enabled=False):
+            grids = [grid.clone() for grid in model.encode(batch["pixels"])]
+        classes = batch["classes"] if model.config.prior_labels else None
+        return {"loss": model.prior_nats(grids, classes=classes).mean()}
+
+    def _pictures(self) -> list[Pictures]:
+        if not self.data_files:
+            raise InputError("this recipe trains on your pictures: name a folder or parquet file of them with --data")
+        if self._opened is None:
+            self._opened = [open_pictures(Path(file)) for file in self.data_files]
+        return self._opened
+
+    def _config(self) -> VQVAEConfig:
+        options = dict(self.options)
+        if self.layout == "vq-vae-2":
+            options.setdefault("prior", "pixelsnail")
+        else:
+            names = list(self._pictures()[0].classes)
+            options |= {"prior": "pixelcnn", "prior_labels": [names] if names else []}
+        return VQVAEConfig.published(self.layout, **options)
+
+
+@dataclass
+class FacesRecipe(PicturesRecipe):
+    """VQ-VAE-2 of 256x256 faces with PixelSNAILs over its two grids, by the settings of the port that was published."""
+
+    layout: str = "vq-vae-2"
+    options: dict[str, Any] = field(default_factory=dict)
+
+    name = "vqvae-ffhq"
+    stages = (
+        # 560 and 420 epochs of 70,000 pictures
+        Stage(
+            "codes",
+            steps=306_250,
+            batch_size=128,
+            learning_rate=3e-4,
+            schedule="constant",
+            trainable=("autoencoder",),
+        ),
+        Stage("prior", steps=918_750, batch_size=32, learning_rate=3e-4, schedule="constant", trainable=("priors",)),
+    )
+
+
+def _square(image: Image, size: int, generator: torch.Generator) -> np.ndarray:
+    """uint8 [size, size, 3]."""
+    from PIL.Image import Resampling
+
+    scale = size / min(image.size)
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    pixels = np.asarray(image.to_pil().resize((width, height), Resampling.BICUBIC))
+    left, top, mirror = (
+        int(torch.randint(bound, (), generator=generator)) for bound in (width - size + 1, height - size + 1, 2)
+    )
+    crop = pixels[top : top + size, left : left + size]
+    return crop[:, ::-1] if mirror else crop

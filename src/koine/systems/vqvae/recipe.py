@@ -1,0 +1,208 @@
+"""How a VQ-VAE is trained: the nano one on the world, and others on pictures of yours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from koine.systems.vqvae.config import VQVAEConfig
+from koine.systems.vqvae.likelihood import NATS_PER_BIT
+from koine.systems.vqvae.model import VQVAEModel
+from koine.systems.vqvae.pixelcnn import UNSAID, GatedPixelCNN
+from koine.systems.vqvae.processor import from_model_range, psnr, to_model_range
+from koine.systems.vqvae.published_recipe import FacesRecipe, PicturesRecipe
+from koine.training import Recipe, Stage, TrainingData
+from koine.training.data import Batch
+from koine.world.cache import RenderedScenes, rendered_scenes
+from koine.world.things import COLOURS, SHAPES, SIZES
+
+LABELS = (tuple(SIZES), tuple(COLOURS), SHAPES)
+"""What the nano prior can be asked for: the size, colour and shape of the only thing."""
+UNSAID_SHARES = (0.5, 0.1, 0.1)
+"""How often each of these stays unsaid in training."""
+
+
+class Pixels(TrainingData):
+    """Pictures uint8 [n, H, W, 3], in the model's pixel range."""
+
+    def __init__(self, images: Tensor, config: VQVAEConfig) -> None:
+        self.images, self.config = images, config
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
+        return {"pixels": to_model_range(self.images[indices], self.config)}
+
+
+class Codes(TrainingData):
+    """Grids of codes [n, rows, columns] of pictures with what they show [n, attributes], some of it left unsaid."""
+
+    def __init__(self, grids: Tensor, classes: Tensor, unsaid: tuple[float, ...]) -> None:
+        self.grids, self.classes, self.unsaid = grids, classes, torch.tensor(unsaid)
+
+    def __len__(self) -> int:
+        return len(self.grids)
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
+        said = torch.rand(len(indices), len(self.unsaid), generator=generator) >= self.unsaid
+        return {"grids": self.grids[indices], "classes": torch.where(said, self.classes[indices], UNSAID)}
+
+
+def nano_config(**options: Any) -> VQVAEConfig:
+    """8x8 pixels to one of 1024 codes, so 64 codes to a picture of 64x64, and a prior that knows `LABELS`."""
+    settings: dict[str, Any] = {
+        "width": 96,
+        "first_width": 32,
+        "downsamplings": 3,
+        "blocks": 2,
+        "block_width": 48,
+        "codes": 1024,
+        "code_width": 32,
+        "ema_restart_below": 0.1,
+        "warm_start": True,
+        "data_variance": 0.02,
+        "image_size": 64,
+        "prior": "pixelcnn",
+        "prior_width": 64,
+        "prior_layers": 8,
+        "prior_head": 128,
+        "prior_first_kernel": 5,
+        "prior_labels": [list(words) for words in LABELS],
+    }
+    return VQVAEConfig(**{**settings, **options})
+
+
+@dataclass
+class NanoRecipe(Recipe):
+    """The nano VQ-VAE: first the codes, on scenes of all kinds; then the prior, on codes of scenes with one thing.
+
+    Attributes:
+        scenes, single_scenes: of the training split, any kind and with one thing only.
+        options: fields of `VQVAEConfig` that differ from the nano's.
+        seed: of the weights.
+    """
+
+    scenes: int = 20_000
+    single_scenes: int = 20_000
+    options: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+    name = "vqvae-nano"
+    stages = (
+        Stage("codes", steps=2000, batch_size=32, learning_rate=8e-4, trainable=("autoencoder",)),
+        Stage("prior", steps=3000, batch_size=32, learning_rate=1.5e-3, weight_decay=0.01, trainable=("priors",)),
+    )
+
+    def __post_init__(self) -> None:
+        self._autoencoder: VQVAEModel | None = None
+
+    def build_model(self) -> VQVAEModel:
+        return VQVAEModel(nano_config(**self.options))
+
+    def load(self, model: Any, folder: Path) -> None:
+        """Takes over the trained autoencoder, whose codes the next stage's data are."""
+        super().load(model, folder)
+        self._autoencoder = model
+        start_from_codebook(model.priors[0], model.autoencoder.quantizer.codebook)
+
+    def data(self, stage: Stage) -> TrainingData:
+        single = rendered_scenes("train", self.single_scenes, kind="single")
+        if stage.name == "codes":
+            images = torch.cat(
+                [torch.from_numpy(rendered_scenes("train", self.scenes).images), torch.from_numpy(single.images)]
+            )
+            return Pixels(images, nano_config(**self.options))
+        assert self._autoencoder is not None  # `load` comes first
+        return Codes(encode_all(self._autoencoder, torch.from_numpy(single.images)), classes_of(single), UNSAID_SHARES)
+
+    def evaluate(self, model: Any, stage: Stage) -> dict[str, float]:
+        """Quick figures on 200 validation scenes with one thing."""
+        scenes = rendered_scenes("validation", 200, kind="single")
+        images = torch.from_numpy(scenes.images)
+        grids = encode_all(model, images)
+        if stage.name == "codes":
+            return {"psnr": psnr(decode_all(model, grids), images)}
+        return {"bits of a code": prior_bits(model, grids, classes_of(scenes))}
+
+    def figures(self, folder: Path) -> dict[str, object]:
+        """Codes, prior and drawings on scenes that no training saw; see `koine.systems.vqvae.figures`."""
+        from koine.systems.vqvae.figures import code_figures, drawing_figures, prior_figures
+        from koine.systems.vqvae.system import VQVAE
+
+        vqvae = VQVAE.load(str(folder))
+        trained = rendered_scenes("train", self.single_scenes, kind="single")
+        return {
+            **code_figures(vqvae.model),
+            **prior_figures(vqvae.model, encode_all(vqvae.model, torch.from_numpy(trained.images))),
+            **drawing_figures(vqvae),
+        }
+
+    def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
+        if "grids" in batch:
+            nats = model.prior_nats([batch["grids"]], classes=batch["classes"]).mean()
+            return {"loss": nats, "bits": nats.detach() / NATS_PER_BIT}
+        found = model(batch["pixels"])
+        [grid] = found.quantized
+        return {
+            "loss": found.loss,
+            "psnr": -10 * torch.log10(found.reconstruction_loss.detach() * model.config.data_variance),
+            "perplexity": grid.perplexity,
+        }
+
+
+@torch.no_grad()
+def start_from_codebook(prior: GatedPixelCNN, codebook: Tensor) -> None:
+    """Lets codes that look alike begin alike, at the prior's entry and at its logits.
+
+    What is learnt of one then helps its neighbours, which matters where most codes are seen a few hundred times.
+    """
+    looks = (codebook - codebook.mean(dim=0)) / codebook.std(dim=0).clamp(min=1e-6)
+    for weight in (prior.embedding.weight, prior.head_convolutions[1].weight[:, :, 0, 0]):
+        projection = torch.randn(looks.shape[1], weight.shape[1]).to(looks) / looks.shape[1] ** 0.5
+        weight.copy_(looks @ projection * weight.std())
+
+
+def classes_of(scenes: RenderedScenes) -> Tensor:
+    """[n, attributes] long: what the only thing of each scene is, by `LABELS`."""
+    things = [scenes.scene(number).things[0] for number in range(len(scenes))]
+    rows = [
+        [words.index(word) for words, word in zip(LABELS, (thing.size, thing.colour, thing.shape), strict=True)]
+        for thing in things
+    ]
+    return torch.tensor(rows)
+
+
+@torch.inference_mode()
+def encode_all(model: VQVAEModel, images: Tensor, *, batch_size: int = 256) -> Tensor:
+    """Grids of codes [n, rows, columns] of pictures uint8 [n, H, W, 3]."""
+    model.eval()
+    parts = [model.encode(to_model_range(part, model.config).to(model.device))[0] for part in images.split(batch_size)]
+    return torch.cat(parts).cpu().clone()
+
+
+@torch.inference_mode()
+def decode_all(model: VQVAEModel, grids: Tensor, *, batch_size: int = 256) -> Tensor:
+    """Pictures uint8 [n, H, W, 3] of grids of codes [n, rows, columns]."""
+    model.eval()
+    parts = [model.decode([part.to(model.device)]) for part in grids.split(batch_size)]
+    return torch.cat([from_model_range(part, model.config).cpu() for part in parts]).clone()
+
+
+@torch.inference_mode()
+def prior_bits(model: VQVAEModel, grids: Tensor, classes: Tensor | None, *, batch_size: int = 256) -> float:
+    """Bits of a code under the prior, the mean over grids [n, rows, columns] that show `classes` [n, attributes]."""
+    model.eval()
+    nats = []
+    for rows in torch.arange(len(grids)).split(batch_size):
+        asked = None if classes is None else classes[rows].to(model.device)
+        nats.append(model.prior_nats([grids[rows].to(model.device)], classes=asked).mean(dim=1))
+    return float(torch.cat(nats).mean()) / NATS_PER_BIT
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"nano": NanoRecipe, "imagenet": PicturesRecipe, "ffhq": FacesRecipe}

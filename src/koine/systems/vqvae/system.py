@@ -1,0 +1,162 @@
+"""VQ-VAE as its users hold it: a picture to codes and back, and new pictures from the prior."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from koine.errors import InputError
+from koine.sentence import Image, Part, Reply, Sentence
+from koine.systems.vqvae.likelihood import NATS_PER_BIT
+from koine.systems.vqvae.model import VQVAEModel
+from koine.systems.vqvae.processor import VQVAEProcessor, psnr, request_of
+from koine.systems.vqvae.sampling import SamplingOptions
+from koine.systems.vqvae.weights import NANO_WEIGHTS, load_folder
+
+
+class VQVAE:
+    """Turns pictures into grids of discrete codes and back, and draws new ones from a prior over the codes.
+
+    Example:
+        vqvae = koine.load("vqvae")
+        vqvae.respond(image).image  # its reconstruction
+        vqvae.sample(4, "a red cube")  # four new pictures
+    """
+
+    def __init__(self, model: VQVAEModel, processor: VQVAEProcessor) -> None:
+        self.model = model
+        self.processor = processor
+
+    @classmethod
+    def load(
+        cls,
+        weights: str | os.PathLike[str] = "nano",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Self:
+        """
+        Args:
+            weights: "nano", a folder that `koine train` or `koine convert vqvae` wrote, or a hub id of such a folder.
+            device: by default the CPU.
+            dtype: by default float32.
+        Raises:
+            InputError: there are no such weights, they are damaged, or another model's.
+        """
+        if weights == "nano" and not NANO_WEIGHTS.is_dir():
+            raise InputError("VQ-VAE's nano weights are not installed: make them with `make nano`, or name a folder")
+        model = load_folder(NANO_WEIGHTS if weights == "nano" else weights, device=device, dtype=dtype)
+        return cls(model, VQVAEProcessor(model.config))
+
+    def respond(
+        self,
+        *parts: Part | Sentence,
+        samples: int = 1,
+        seed: int = 0,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+    ) -> Reply:
+        """Rebuilds a picture from its codes, or draws new pictures.
+
+        Args:
+            parts: one picture; or words for what a new one is to show, or nothing at all.
+            samples: how many new pictures.
+            seed: of what is drawn.
+            temperature, top_k, top_p: see `SamplingOptions`.
+        Returns:
+            For a picture: its reconstruction, of the same size unless it was shrunk (`VQVAEProcessor.encode`). In
+            `details`: `codes`, for each level the rows of its grid; `psnr` in decibels; `bits` of all codes at
+            log2 K each; and if the model has a prior, `prior_bits` under it. Else the new pictures, and their `codes`.
+        Raises:
+            InputError: parts that aren't pictures or words, more than one picture, a picture and words, or words that
+                the prior doesn't know.
+        """
+        prompt = Sentence(*parts)
+        if others := [part for part in prompt if not isinstance(part, str | Image)]:
+            raise InputError(
+                f"VQ-VAE reads a picture or words, not a part of kind {type(others[0]).__name__}: leave it out"
+            )
+        images, request = prompt.images, request_of([part for part in prompt if isinstance(part, str)])
+        if len(images) > 1:
+            raise InputError(f"{len(images)} pictures: VQ-VAE rebuilds one at a time")
+        if images and request:
+            raise InputError("a picture is rebuilt and words are drawn: give one or the other")
+        if images:
+            return self._rebuilt(images[0])
+        options = SamplingOptions(temperature=temperature, top_k=top_k, top_p=top_p)
+        pictures, grids = self._drawn(samples, request, seed, options)
+        return Reply(*pictures, details={"codes": [[grid.tolist() for grid in of_one] for of_one in grids]})
+
+    def sample(
+        self, count: int, condition: str = "", *, seed: int = 0, options: SamplingOptions | None = None
+    ) -> list[Image]:
+        """New pictures from the prior.
+
+        Args:
+            count: how many.
+            condition: what they are to show, in words that the prior knows; the nano one knows a size, a colour and a
+                shape, each of which may be left out. A prior that takes texts takes any.
+            seed: the same seed draws the same pictures.
+        Raises:
+            InputError: the model has no prior, or a word that it doesn't know.
+        """
+        return self._drawn(count, condition, seed, options or SamplingOptions())[0]
+
+    @torch.inference_mode()
+    def encode(self, image: Image) -> list[Tensor]:
+        """The picture's grids of codes [rows, columns] long, coarse to fine; edges are padded as `respond` does."""
+        grids = self.model.encode(self._pixels(image)[0])
+        return [grid[0].cpu() for grid in grids]
+
+    @torch.inference_mode()
+    def decode(self, grids: Sequence[Tensor]) -> Image:
+        """The picture of grids of codes [rows, columns], coarse to fine."""
+        pixels = self.model.decode([grid[None].to(self.model.device) for grid in grids])
+        return self.processor.decode(pixels)[0]
+
+    def _pixels(self, image: Image) -> tuple[Tensor, tuple[int, int]]:
+        padded = self.processor.encode(image)
+        return padded.pixels.to(self.model.device, self.model.dtype), padded.size
+
+    @torch.inference_mode()
+    def _rebuilt(self, image: Image) -> Reply:
+        pixels, size = self._pixels(image)
+        grids = self.model.encode(pixels)
+        [rebuilt] = self.processor.decode(self.model.decode(grids), size)
+        [original] = self.processor.decode(pixels, size)
+        details: dict[str, Any] = {
+            "codes": [grid[0].tolist() for grid in grids],
+            "psnr": psnr(original.pixels, rebuilt.pixels),
+            "bits": sum(grid.numel() for grid in grids) * torch.tensor(float(self.model.config.codes)).log2().item(),
+        }
+        if len(self.model.priors):
+            details["prior_bits"] = float(self.model.prior_nats(grids).sum()) / NATS_PER_BIT
+        return Reply(rebuilt, details=details)
+
+    def _drawn(
+        self, count: int, request: str, seed: int, options: SamplingOptions
+    ) -> tuple[list[Image], list[list[Tensor]]]:
+        """New pictures and the grids of each."""
+        classes = text = None
+        if request and self.model.config.prior_text_width:
+            text = self._text_encoder.embed_texts([request]).expand(count, -1).to(self.model.device, self.model.dtype)
+        elif request:
+            classes = self.processor.classes(request)
+            classes = None if classes is None else classes.expand(count, -1).to(self.model.device)
+        generator = torch.Generator().manual_seed(seed)
+        grids = self.model.sample(count, classes=classes, text=text, options=options, generator=generator)
+        with torch.inference_mode():
+            pictures = self.processor.decode(self.model.decode(grids))
+        return pictures, [list(of_one) for of_one in zip(*(grid.cpu() for grid in grids), strict=True)]
+
+    @cached_property
+    def _text_encoder(self) -> Any:
+        """The CLIP whose text vectors the prior was conditioned on."""
+        from koine.foundations.clip import Clip
+
+        return Clip.load(self.model.config.prior_text_encoder)

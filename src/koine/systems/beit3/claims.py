@@ -46,7 +46,8 @@ PROBED_STEPS = 200
 TOKENIZER_STEPS, TOKENIZER_BATCH = 120, 64
 LARGER, LARGER_SCENES, LARGER_STEPS, LARGER_BATCH = 96, 2_000, 40, 8
 """Pixels of a larger picture's sides, and how the model is fine-tuned to them."""
-JUDGED = 200
+JUDGED, JUDGED_CODES = 200, 1_000
+"""Test scenes."""
 
 FUSION, RETRIEVAL = ("questions", "statements"), ("retrieval",)
 
@@ -322,7 +323,7 @@ def codebook_use(unit: bool, seed: int) -> dict[str, float]:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    counts = code_counts(tokenize(tokenizer.eval(), rendered_scenes("test", 1000)).long(), config.num_codes)
+    counts = code_counts(tokenize(tokenizer.eval(), rendered_scenes("test", JUDGED_CODES)).long(), config.num_codes)
     return {"usage": float(usage(counts)), "perplexity": float(perplexity(counts))}
 
 

@@ -13,8 +13,11 @@ from koine.systems.beit3.processor import Beit3Processor
 from koine.systems.beit3.system import Beit3
 from koine.systems.beit3.tokenizer import Beit3Tokenizer, train_pieces
 
-PIECES = 140
-WORDS = "what colour is the cube ball ring red blue green there are two both pictures show a of and picture"
+PIECES = 220
+WORDS = (
+    "what colour is the cube ball ring cone arch cylinder red blue green orange yellow cyan purple white "
+    "there are two both pictures show a of and picture"
+)
 ANSWERS = ("yes", "no", "red", "blue")
 HEADS = ["vqa", "nlvr2", "captioning", "retrieval"]
 

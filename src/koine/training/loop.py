@@ -25,7 +25,7 @@ from koine.training.data import Batch, slices_of
 from koine.training.errors import DivergedError
 from koine.training.log import Meter
 from koine.training.parallel import average_gradients, mean_over_processes, share_buffers
-from koine.training.parameters import changing_tensors, decay_groups, freeze, set_modes
+from koine.training.parameters import changing_tensors, freeze, set_modes
 from koine.training.precision import autocast_dtype
 from koine.training.recipe import Recipe
 from koine.training.schedule import learning_rate
@@ -44,7 +44,7 @@ class StageTraining:
         self.changing = changing_tensors(model, selection.frozen | recipe.rebuilt(model))
         self.buffers = [tensor for tensor in self.changing.values() if not isinstance(tensor, nn.Parameter)]
         self.optimizer = torch.optim.AdamW(
-            decay_groups(self.trained, stage.weight_decay),
+            recipe.parameter_groups(self.trained, stage),
             lr=stage.learning_rate,
             betas=stage.betas,
             # One pass in C++ over all parameters: the loop in Python costs milliseconds per step on nano models.
@@ -72,7 +72,7 @@ class StageTraining:
         number = self.progress.step + 1
         rate = learning_rate(self.stage, number)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("scale", 1.0)
         parts = self._backward(number, slices)
         figures, stop = self._figures(parts, stop=stop)
         if not math.isfinite(figures["loss"]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -61,11 +62,11 @@ def set_modes(module: nn.Module) -> None:
         set_modes(child)
 
 
-def decay_groups(trained: dict[str, nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
+def decay_groups(trained: dict[str, nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
     """AdamW's parameter groups: weights decay; norms, biases and scales (fewer than two dimensions) don't."""
     weights = [parameter for parameter in trained.values() if parameter.ndim >= 2]
     others = [parameter for parameter in trained.values() if parameter.ndim < 2]
-    groups: list[dict[str, object]] = [
+    groups: list[dict[str, Any]] = [
         {"params": weights, "weight_decay": weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from koine.training.data import Batch, TrainingData
+from koine.training.parameters import decay_groups
 from koine.training.stage import Stage
 
 
@@ -42,6 +43,14 @@ class Recipe(ABC):
         should take `.float()` of what it compares. Means over the slice make gradient accumulation and several
         processes equal to one large batch.
         """
+
+    def parameter_groups(self, trained: dict[str, nn.Parameter], stage: Stage) -> list[dict[str, Any]]:
+        """AdamW's groups of the trained parameters: each has `params` and `weight_decay`.
+
+        A group may have a `scale` that multiplies the learning rate, as for layers that are to learn slower than those
+        above them.
+        """
+        return decay_groups(trained, stage.weight_decay)
 
     def evaluate(self, model: Any, stage: Stage) -> dict[str, float]:
         """Figures of the model in eval mode for the log, without gradients; none by default."""

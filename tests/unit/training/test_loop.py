@@ -55,6 +55,26 @@ def test_a_step_is_adamws() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+def test_a_group_may_learn_slower_than_the_others() -> None:
+    class HalfFrozen(TinyRecipe):
+        def parameter_groups(self, trained: dict[str, Any], stage: Stage) -> list[dict[str, Any]]:
+            encoder = [parameter for name, parameter in trained.items() if name.startswith("encoder")]
+            head = [parameter for name, parameter in trained.items() if name.startswith("head")]
+            return [
+                {"params": encoder, "weight_decay": 0.0, "scale": 0.0},
+                {"params": head, "weight_decay": 0.0, "scale": 0.5},
+            ]
+
+    one, usual = training(max_grad_norm=0.0), training(max_grad_norm=0.0)
+    slow = StageTraining(HalfFrozen(), one.stage, one.model, PartialState(cpu=True))
+    before = {name: parameter.detach().clone() for name, parameter in usual.trained.items()}
+    take(slow, 1)
+    take(usual, 1)
+    for name, parameter in slow.trained.items():
+        step, full = parameter - before[name], usual.trained[name] - before[name]
+        torch.testing.assert_close(step, (0.0 if name.startswith("encoder") else 0.5) * full, rtol=1e-4, atol=1e-6)
+
+
 def test_the_norm_is_the_gradients_before_clipping() -> None:
     free, clipped = training(max_grad_norm=0.0), training(max_grad_norm=1e-3)
     assert take(free, 1)["gradient_norm"] == pytest.approx(take(clipped, 1)["gradient_norm"]) != pytest.approx(1e-3)

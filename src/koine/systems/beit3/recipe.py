@@ -26,6 +26,7 @@ from koine.systems.beit3.nlvr_recipe import NlvrRecipe
 from koine.systems.beit3.packing import Pictures, encode_pictures, encode_placeholders, encode_questions
 from koine.systems.beit3.pretraining import MaskedImages, MaskedTexts, Masking, masked_data_losses
 from koine.systems.beit3.processor import Beit3Processor, normalized
+from koine.systems.beit3.published_recipe import FineTuningRecipe
 from koine.systems.beit3.system import Beit3
 from koine.systems.beit3.tokenizer import Beit3Tokenizer, train_pieces
 from koine.systems.beit3.visual_tokenizer_recipe import Teacher, VisualTokenizerRecipe, tokenize
@@ -299,4 +300,5 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "nano": NanoRecipe,
     "visual-tokenizer": VisualTokenizerRecipe,
     "nlvr": NlvrRecipe,
+    "published": FineTuningRecipe,
 }

@@ -23,7 +23,6 @@ from koine.systems.beit3.model import Beit3Model
 from koine.systems.beit3.tokenizer import Beit3Tokenizer
 from koine.systems.beit3.vqkd import VisualTokenizer
 
-NANO_WEIGHTS = Path(__file__).parents[2] / "weights" / "beit3"
 SENTENCE_PIECES = "beit3.spm"
 """The tokenizer's file, in the release and in our folders."""
 

@@ -1,0 +1,342 @@
+"""BEiT-3 fine-tuned as published: VQAv2, NLVR2, COCO captions and COCO retrieval, on files that lie on this machine.
+
+Settings are those of the released training scripts. Three things of theirs are left out: RandAugment, the leaving-out
+of the worst words in captioning after 12,000 steps, and the learning rate's floor of 1e-6 (here it falls to zero).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from koine.data import karpathy, nlvr2, vqav2
+from koine.data.folders import ImageFolder, find_file
+from koine.data.vqav2 import VqaQuestion
+from koine.errors import InputError
+from koine.evaluation.vqav2 import normalize, soft_score
+from koine.parts.contrastive import contrastive_loss
+from koine.parts.masking import WordMasking, mask_words
+from koine.parts.views import random_view
+from koine.systems.beit3.config import SIZES, Beit3Config
+from koine.systems.beit3.fine_tuning import parameter_groups
+from koine.systems.beit3.losses import captioning_loss, reasoning_loss, vqa_loss
+from koine.systems.beit3.model import Beit3Model
+from koine.systems.beit3.processor import Beit3Processor, read_answers
+from koine.systems.beit3.weights import load_folder
+from koine.training import Recipe, Stage, TrainingData
+from koine.training.data import Batch
+
+Task = Literal["vqa", "nlvr2", "captioning", "retrieval"]
+Size = Literal["base", "large"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the released scripts say of a task and size.
+
+    Attributes:
+        image_size: pixels.
+        rate, layer_decay, drop_path: by size, base and large.
+        epochs, warmup: of training, and of these with a rising rate.
+        batch: examples per step, over all devices.
+        examples: about how many there are, which gives the number of steps.
+        head_scale: the head's rate is so many times that of the rest.
+    """
+
+    image_size: int
+    rate: dict[Size, float]
+    layer_decay: dict[Size, float]
+    drop_path: dict[Size, float]
+    epochs: int
+    warmup: int
+    batch: int
+    weight_decay: float
+    examples: int
+    betas: tuple[float, float] = (0.9, 0.999)
+    head_scale: float = 1.0
+
+    @property
+    def steps(self) -> int:
+        """Of the whole training."""
+        return self.epochs * self.examples // self.batch
+
+
+def _of_sizes(base: float, large: float) -> dict[Size, float]:
+    return {"base": base, "large": large}
+
+
+SETTINGS: dict[Task, Setting] = {
+    "vqa": Setting(
+        480,
+        rate=_of_sizes(3e-5, 2e-5),
+        layer_decay=_of_sizes(1, 1),
+        drop_path=_of_sizes(0.1, 0.15),
+        epochs=10,
+        warmup=1,
+        batch=128,
+        weight_decay=0.01,
+        examples=443_757,
+        betas=(0.9, 0.98),
+        head_scale=20,
+    ),
+    "nlvr2": Setting(
+        224,
+        rate=_of_sizes(7e-4, 3e-4),
+        layer_decay=_of_sizes(0.65, 0.85),
+        drop_path=_of_sizes(0.2, 0.2),
+        epochs=20,
+        warmup=5,
+        batch=256,
+        weight_decay=0.2,
+        examples=86_373,
+    ),
+    "captioning": Setting(
+        480,
+        rate=_of_sizes(4e-5, 8e-6),
+        layer_decay=_of_sizes(1, 1),
+        drop_path=_of_sizes(0.1, 0.1),
+        epochs=10,
+        warmup=1,
+        batch=256,
+        weight_decay=0.05,
+        examples=566_747,
+    ),
+    "retrieval": Setting(
+        384,
+        rate=_of_sizes(2e-4, 5e-5),
+        layer_decay=_of_sizes(0.65, 0.85),
+        drop_path=_of_sizes(0.2, 0.2),
+        epochs=15,
+        warmup=3,
+        batch=3072,
+        weight_decay=0.05,
+        examples=566_747,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One example without its pictures' pixels.
+
+    Attributes:
+        images: names of its pictures.
+        text: question, statement or caption.
+        scores: of a question, output of the head -> how right it is.
+        label: of a statement.
+    """
+
+    images: tuple[str, ...]
+    text: str
+    scores: tuple[tuple[int, float], ...] = ()
+    label: bool = False
+
+
+class TaskData(TrainingData):
+    """Records whose pictures are opened, cropped and perhaps flipped when their turn comes."""
+
+    def __init__(self, records: Sequence[Record], images: ImageFolder, processor: Beit3Processor, recipe: Any) -> None:
+        self.records, self.images, self.processor, self.recipe = records, images, processor, recipe
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
+        """`pixel_values`, of a statement's second picture `other_pixel_values`, `input_ids`, `attention_mask`, and
+        `targets`: [b, answers] scores, [b] labels, or [b, tokens] words of a caption with `places` to predict.
+        """
+        chosen = [self.records[index] for index in indices.tolist()]
+        views = [[self._view(name, generator) for name in record.images] for record in chosen]
+        names = ("pixel_values", "other_pixel_values")
+        batch = dict(zip(names, map(torch.stack, zip(*views, strict=True)), strict=False))
+        texts = self.processor.texts([record.text for record in chosen])
+        batch |= {"input_ids": texts.input_ids, "attention_mask": texts.attention_mask}
+        if self.recipe.task == "vqa":
+            batch["targets"] = torch.zeros(len(chosen), self.processor.config.num_answers)
+            for row, record in enumerate(chosen):
+                for answer, score in record.scores:
+                    batch["targets"][row, answer] = score
+        elif self.recipe.task == "nlvr2":
+            batch["targets"] = torch.tensor([record.label for record in chosen]).long()
+        elif self.recipe.task == "captioning":
+            how = WordMasking(self.processor.config.mask_token_id, self.processor.config.mask_token_id + 1)
+            batch["targets"] = texts.input_ids
+            batch["input_ids"], batch["places"] = mask_words(
+                texts.input_ids, texts.attention_mask.sum(1), self.recipe.masked, how, generator=generator
+            )
+        return batch
+
+    def _view(self, name: str, generator: torch.Generator) -> Tensor:
+        size, flips = self.processor.config.image_size, self.recipe.flips
+        return random_view(self.images.open(name), size, generator, flips=flips) * 2 - 1
+
+
+@dataclass
+class FineTuningRecipe(Recipe):
+    """A published pre-trained BEiT-3 on one of the published tasks.
+
+    Attributes:
+        data_files: the folder with the task's annotations as published, one entry.
+        images: the folder of the pictures, by default the annotations'.
+        start: folder that `koine convert beit3` made of a pre-trained checkpoint; for retrieval the -itc one.
+        task: which.
+        answers: the folder with answer2label.txt for VQA; by default answers are taken from the training questions.
+        masked: share of a caption's words that are hidden.
+        flips: probability of a mirrored picture. The original mirrors half of them, also where a question or caption
+            says "left"; the default is not to.
+    """
+
+    data_files: tuple[str, ...] = ()
+    images: str | None = None
+    start: str = ""
+    task: Task = "vqa"
+    answers: str = ""
+    masked: float = 0.7
+    flips: float = 0.0
+
+    name = "beit3-fine-tuning"
+
+    def __post_init__(self) -> None:
+        if self.task not in SETTINGS:
+            raise InputError.unknown("task of BEiT-3's published fine-tuning", self.task, get_args(Task))
+        setting = self.setting
+        self.stages = (
+            Stage(
+                "tune",
+                steps=setting.steps,
+                batch_size=setting.batch,
+                learning_rate=setting.rate[self._size()],
+                weight_decay=setting.weight_decay,
+                betas=setting.betas,
+                warmup=setting.warmup / setting.epochs,
+                max_grad_norm=0.0,
+                precision="fp16",
+            ),
+        )
+
+    @property
+    def setting(self) -> Setting:
+        """Of the task."""
+        return SETTINGS[self.task]
+
+    @cached_property
+    def processor(self) -> Beit3Processor:
+        start = Beit3Config.from_pretrained(self._start())
+        named: Sequence[str] = ()
+        if self.task == "vqa":
+            named = read_answers(Path(self.answers)) if self.answers else common_answers(self._questions())
+        config = Beit3Config.from_dict(
+            {
+                **start.to_dict(),
+                "heads": [self.task],
+                "image_size": self.setting.image_size,
+                "drop_path_rate": self.setting.drop_path[self._size()],
+                "num_answers": len(named) or start.num_answers,
+            }
+        )
+        return Beit3Processor(Beit3Processor.from_pretrained(self._start(), start).tokenizer, config, answers=named)
+
+    def build_model(self) -> Beit3Model:
+        model = Beit3Model(self.processor.config)
+        model.start_from(load_folder(self._start()))
+        return model
+
+    def data(self, stage: Stage) -> TrainingData:
+        records = list(self._records())
+        if not records:
+            raise InputError(f"there are no training examples in {self._data()}: give the published annotations")
+        return TaskData(records, ImageFolder(self.images or self._data()), self.processor, self)
+
+    def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
+        pixels, ids, real = batch["pixel_values"], batch["input_ids"], batch["attention_mask"]
+        if self.task == "vqa":
+            return {"loss": vqa_loss(model.answer(pixels, ids, real), batch["targets"])}
+        if self.task == "nlvr2":
+            return {
+                "loss": reasoning_loss(model.judge(pixels, batch["other_pixel_values"], ids, real), batch["targets"])
+            }
+        if self.task == "captioning":
+            logits = model.predict_words(ids, pixels, attention_mask=real, places=batch["places"])
+            return {"loss": captioning_loss(logits, batch["targets"][batch["places"]])}
+        images, texts = model.embed_images(pixels), model.embed_texts(ids, real)
+        return {"loss": contrastive_loss(images.float(), texts.float(), model.logit_scale)}
+
+    def parameter_groups(self, trained: dict[str, nn.Parameter], stage: Stage) -> list[dict[str, Any]]:
+        groups = parameter_groups(
+            trained,
+            self.processor.config,
+            weight_decay=stage.weight_decay,
+            layer_decay=self.setting.layer_decay[self._size()],
+            head_scale=self.setting.head_scale,
+        )
+        return [
+            {
+                "params": [trained[name] for name in group.names],
+                "weight_decay": group.weight_decay,
+                "scale": group.scale,
+            }
+            for group in groups
+        ]
+
+    def save(self, model: Any, folder: Path) -> None:
+        model.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+
+    def _records(self) -> Iterable[Record]:
+        if self.task == "vqa":
+            numbers = {answer: number for number, answer in enumerate(self.processor.answers)}
+            for question in self._questions():
+                counted = Counter(question.answers)
+                scores = tuple((numbers[a], soft_score(n)) for a, n in counted.items() if a in numbers)
+                if scores:  # as published, a question that the head can't answer teaches nothing
+                    yield Record((question.image,), question.text, scores=scores)
+        elif self.task == "nlvr2":
+            for statement in nlvr2.read(self._data(), split="train"):
+                yield Record(statement.images, statement.sentence, label=statement.label)
+        else:
+            file = find_file(self._data(), "dataset_coco.json", what="Karpathy's dataset_coco.json")
+            for picture in karpathy.read(file, split="train"):
+                for caption in picture.captions:
+                    yield Record((picture.image,), caption)
+
+    def _questions(self) -> Iterable[VqaQuestion]:
+        return vqav2.read(self._data(), split="train2014")
+
+    def _data(self) -> str:
+        if len(self.data_files) != 1:
+            raise InputError(
+                f"fine-tuning takes one folder of annotations as published, not {len(self.data_files)}: give it with --data"
+            )
+        return self.data_files[0]
+
+    def _start(self) -> Path:
+        if not self.start:
+            raise InputError("there is nothing to fine-tune: give a converted checkpoint with --set start=FOLDER")
+        return Path(self.start)
+
+    def _size(self) -> Size:
+        """The size of the model that training starts from; base as long as none is named."""
+        if not self.start or not (self._start() / "config.json").is_file():
+            return "base"
+        width = Beit3Config.from_pretrained(self._start()).hidden_size
+        return "large" if width == SIZES["large"]["hidden_size"] else "base"
+
+
+def common_answers(questions: Iterable[VqaQuestion], *, least: int = 9) -> list[str]:
+    """The answers that a VQA head has outputs for: each question's commonest, normalised, if so many have it.
+
+    They are in the order in which they first occur, so that they depend on the order of the questions, as published.
+    """
+    counted = Counter(
+        normalize(max(dict.fromkeys(question.answers), key=question.answers.count))
+        for question in questions
+        if question.answers
+    )
+    return [answer for answer, count in counted.items() if count >= least]

@@ -1,0 +1,140 @@
+"""Fine-tuning on files in their published form, with a model and data that are tiny."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from koine.errors import InputError
+from koine.systems.beit3 import published_recipe
+from koine.systems.beit3.published_recipe import FineTuningRecipe, common_answers
+from koine.systems.beit3.tokenizer import train_pieces
+from koine.training import run
+
+
+@pytest.fixture
+def start(tiny, tmp_path) -> Path:
+    folder = tmp_path / "start"
+    tiny(heads=["pretraining", "retrieval"], vocab_size=115, mask_token_id=111).save_pretrained(folder)
+    train_pieces(["is a red cube left of the ball"] * 20, folder / "beit3.spm", pieces=110)
+    return folder
+
+
+@pytest.fixture
+def annotations(tmp_path) -> Path:
+    """Ten examples of each task, in one folder."""
+    folder = tmp_path / "data"
+    names = [f"train2014/COCO_train2014_{number:012}.jpg" for number in range(10)]
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.full((12, 16, 3), 25 * number, np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+        for side in (0, 1):
+            Image.fromarray(pixels).save(folder / f"train-{number}-0-img{side}.png")
+    write = {
+        "v2_OpenEnded_mscoco_train2014_questions.json": {
+            "questions": [{"image_id": n, "question": "is a cube red", "question_id": n} for n in range(10)]
+        },
+        "v2_mscoco_train2014_annotations.json": {
+            "annotations": [
+                {
+                    "question_id": n,
+                    "answer_type": "yes/no",
+                    "answers": [{"answer": "yes"}] * (10 if n else 0) + [{"answer": "rare"}] * (10 - 10 * bool(n)),
+                }
+                for n in range(10)
+            ]
+        },
+        "dataset_coco.json": {
+            "images": [
+                {
+                    "split": "restval" if n else "test",
+                    "filename": name.split("/")[1],
+                    "filepath": "train2014",
+                    "cocoid": n,
+                    "sentences": [{"raw": "a red cube"}, {"raw": "the ball"}],
+                }
+                for n, name in enumerate(names)
+            ]
+        },
+    }
+    for file, content in write.items():
+        (folder / file).write_text(json.dumps(content))
+    lines = [
+        {"identifier": f"train-{n}-0-0", "sentence": "a cube is left of the ball", "label": str(n % 2 == 0)}
+        for n in range(10)
+    ]
+    (folder / "train.json").write_text("\n".join(map(json.dumps, lines)))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch) -> None:
+    for task, setting in list(published_recipe.SETTINGS.items()):
+        shrunk = replace(setting, image_size=8, epochs=4, warmup=1, batch=4, examples=4)
+        monkeypatch.setitem(published_recipe.SETTINGS, task, shrunk)
+
+
+@pytest.mark.parametrize("task", ["vqa", "nlvr2", "captioning", "retrieval"])
+def test_each_task_trains_to_a_folder_that_loads(task, start, annotations, tmp_path):
+    recipe = FineTuningRecipe(data_files=(str(annotations),), start=str(start), task=task)
+    finished = run(recipe, tmp_path / "run", overrides={"precision": "fp32"}, quiet=True)
+    model = published_recipe.load_folder(finished)
+    assert model.config.heads == [task] and model.config.image_size == 8
+    before = published_recipe.load_folder(start).beit3.encoder.layers[0].ffn.A.fc1.weight
+    assert not torch.equal(model.beit3.encoder.layers[0].ffn.A.fc1.weight, before)
+    assert recipe.processor.from_pretrained(finished, model.config).tokenizer is not None
+
+
+def test_questions_that_the_head_can_not_answer_teach_nothing(start, annotations):
+    recipe = FineTuningRecipe(data_files=(str(annotations),), start=str(start))
+    assert recipe.processor.answers == ("yes",), "nine questions are enough, one is not"
+    data = recipe.data(recipe.stages[0])
+    assert len(data) == 9
+    batch = data.batch(torch.arange(2), torch.Generator().manual_seed(0))
+    assert batch["targets"].tolist() == [[1.0], [1.0]]
+    assert batch["pixel_values"].shape == (2, 3, 8, 8) and batch["pixel_values"].min() >= -1
+
+
+def test_statements_have_two_pictures_and_captions_hidden_words(start, annotations):
+    given = {"data_files": (str(annotations),), "start": str(start)}
+    recipe = FineTuningRecipe(task="nlvr2", **given)
+    batch = recipe.data(recipe.stages[0]).batch(torch.arange(4), torch.Generator().manual_seed(0))
+    assert batch["other_pixel_values"].shape == (4, 3, 8, 8) and batch["targets"].tolist() == [1, 0, 1, 0]
+    recipe = FineTuningRecipe(task="captioning", **given)
+    data = recipe.data(recipe.stages[0])
+    assert len(data) == 18, "two captions of each of nine pictures; the tenth is a test picture"
+    batch = data.batch(torch.arange(18), torch.Generator().manual_seed(0))
+    hidden = (batch["input_ids"] == 111) & batch["places"]
+    assert hidden.any() and torch.equal(batch["input_ids"][~batch["places"]], batch["targets"][~batch["places"]])
+
+
+def test_rates_are_those_of_the_task(start, annotations):
+    recipe = FineTuningRecipe(data_files=(str(annotations),), start=str(start), task="nlvr2")
+    model = recipe.build_model()
+    groups = recipe.parameter_groups(dict(model.named_parameters()), recipe.stages[0])
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    assert min(group["scale"] for group in groups) == pytest.approx(0.65**4)
+    assert model.beit3.encoder.layers[-1].drop_path == pytest.approx(0.2)
+
+
+def test_what_is_missing_is_named(start, annotations):
+    with pytest.raises(InputError, match="no task of BEiT-3's published fine-tuning 'nlvr'"):
+        FineTuningRecipe(task="nlvr")
+    with pytest.raises(InputError, match="nothing to fine-tune"):
+        FineTuningRecipe(data_files=(str(annotations),), task="nlvr2").build_model()
+    with pytest.raises(InputError, match="one folder of annotations as published, not 0"):
+        recipe = FineTuningRecipe(start=str(start), task="nlvr2")
+        recipe.data(recipe.stages[0])
+
+
+def test_common_answers_are_in_the_order_in_which_they_occur():
+    question = published_recipe.VqaQuestion
+    asked = [question(n, "", "", (said,) * 10) for n, said in enumerate(["two", "Yes", "2", "no", "yes", "yes"])]
+    assert common_answers(asked, least=2) == ["2", "yes"]

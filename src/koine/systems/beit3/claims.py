@@ -38,13 +38,13 @@ from koine.training import run
 from koine.world.cache import RenderedScenes, rendered_scenes
 from koine.world.facts import ATTRIBUTES, VALUES, value
 
-SCENES = 6_000
-MASKED_STEPS, CONTRAST_STEPS, TUNED_STEPS = 80, 60, 120
+SCENES = 4_000
+MASKED_STEPS, CONTRAST_STEPS, TUNED_STEPS = 60, 40, 90
 MASKED_BATCH, TUNED_BATCH = 72, 16
 """Examples, and pairs of scenes, in a step."""
-PROBED_STEPS = 200
-TOKENIZER_STEPS, TOKENIZER_BATCH = 120, 64
-LARGER, LARGER_SCENES, LARGER_STEPS, LARGER_BATCH = 96, 2_000, 40, 8
+PROBED_STEPS = 120
+TOKENIZER_STEPS, TOKENIZER_BATCH = 80, 64
+LARGER, LARGER_SCENES, LARGER_STEPS, LARGER_BATCH = 96, 2_000, 30, 8
 """Pixels of a larger picture's sides, and how the model is fine-tuned to them."""
 JUDGED, JUDGED_CODES = 200, 1_000
 """Test scenes."""

@@ -88,7 +88,7 @@ class NlvrRecipe(Recipe):
 
     name = "beit3-nlvr"
     stages = (
-        Stage("tune", steps=400, batch_size=48, learning_rate=4e-4, weight_decay=0.1, betas=(0.9, 0.98), warmup=0.1),
+        Stage("tune", steps=250, batch_size=32, learning_rate=4e-4, weight_decay=0.1, betas=(0.9, 0.98), warmup=0.1),
     )
 
     @cached_property

@@ -93,7 +93,7 @@ class CuratedPairs:
     """[pairs], with which each is kept when it is drawn; 1 unless curation is online."""
 
 
-@lru_cache(maxsize=3)
+@lru_cache(maxsize=6)
 def gather(options: WebOptions) -> Pool:
     """The pool, drawn from training scenes."""
     scenes = rendered_scenes("train", options.scenes, first_seed=options.first_scene)

@@ -13,8 +13,12 @@ from koine.errors import InputError
 from koine.foundations.clip import MEAN, STD, Clip
 from koine.sentence import Audio, Image
 from koine.systems.metaclip.processor import MetaClipProcessor
+from koine.systems.metaclip.single_things import TEMPLATES
 from koine.systems.metaclip.system import MetaClip
+from koine.systems.metaclip.weights import NANO_WEIGHTS
+from koine.systems.metaclip.world_web import photographs
 from koine.systems.metaclip.zero_shot import ZeroShotTask
+from koine.world.alt_text import concept, concepts
 from koine.world.render import render
 from koine.world.scene import sample_scene
 
@@ -112,6 +116,22 @@ def test_what_can_not_be_asked(metaclip: MetaClip) -> None:
     ):
         with pytest.raises(InputError, match=message):
             metaclip.respond(*parts, **options)
+
+
+def test_texts_apart_are_labels_apart(metaclip: MetaClip) -> None:
+    image, _ = picture(0)
+    assert metaclip.respond(image, "red cube", "blue ball") == metaclip.respond(image, labels=["red cube", "blue ball"])
+
+
+@pytest.mark.skipif(not NANO_WEIGHTS.is_dir(), reason="MetaCLIP's nano weights are not in this build")
+def test_the_shipped_weights_name_most_things() -> None:
+    metaclip, right = MetaClip.load(), 0
+    for seed in range(100, 120):
+        scene = sample_scene(seed, split="test", kind="single")
+        view = render(scene, 64)
+        near = Image(photographs(view.image[None], np.zeros(1, int), view.boxes[:1], np.full(1, 1.3), side=64)[0])
+        right += metaclip.respond(near, labels=concepts(), templates=TEMPLATES).text == concept(scene.things[0])
+    assert right >= 10  # of 20, among 48 names
 
 
 def test_nano_weights_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -284,7 +284,7 @@ def _report(listed: Any, rule: Any) -> None:
     console = Console(stderr=True, highlight=False)
     report = listed.report(rule)
     console.print(
-        f"{report['entries']:,} entries:", ", ".join(f"{n:,} {name}s" for name, n in report["sources"].items())
+        f"{report['entries']:,} entries:", ", ".join(f"{name} {n:,}" for name, n in report["sources"].items())
     )
     if report["dead"]["count"]:
         _warn_of_dead(report["dead"]["count"], report["dead"]["examples"][:5])

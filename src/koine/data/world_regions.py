@@ -27,8 +27,8 @@ Turn = tuple[Sentence, Sentence]
 REGION_KINDS: tuple[RegionKind, ...] = ("point", "box", "mask")
 REFER_WEIGHTS = {
     "shape": 2.0,  # the hardest to see
-    "colour": 1.2,
-    "material": 1.2,
+    "colour": 2.0,
+    "material": 1.6,
     "size": 1.0,
     "name": 0.6,
     "choice": 0.6,

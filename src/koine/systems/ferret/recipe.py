@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,11 @@ from koine.systems.ferret.system import Ferret
 from koine.training import Recipe, Stage, TrainingData
 from koine.training.data import Batch
 from koine.world.cache import rendered_scenes
+from koine.world.scene import Kind
 
-NANO_MIXTURE = Mixture(
-    refer=3.6, purpose=0.4, locate=3.6, describe=0.8, exists=0.6, absent=0.6, ask=0.4, colourless=0.3
-)
-"""Half of the turns write boxes: to read a place off the picture takes longer to learn than to name what is there."""
+ALIGNMENT_MIXTURE = Mixture(refer=0, purpose=0, locate=3.0, describe=1.0, exists=0.8, absent=0.4, ask=1.6, colourless=0)
+"""Of the first stage: to read a place off the picture must be learnt before it can be asked about one of many."""
+MIXTURE = Mixture(refer=3.6, purpose=0.4, locate=3.4, describe=0.8, exists=0.6, absent=0.6, ask=0.6, colourless=0.25)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class WorldData:
     """Which conversations a nano Ferret learns from; equal fields give equal data.
 
     Attributes:
-        scenes, nested_scenes: of the training split, any kind and with one thing inside or under another.
+        scenes, nested_scenes, single_scenes: of the training split: any kind, with one thing inside or under another,
+            with one thing only.
         turns: in each conversation.
         mixture: kinds of turns.
         seed: of the conversations.
@@ -50,21 +51,18 @@ class WorldData:
 
     scenes: int = 40_000
     nested_scenes: int = 8_000
+    single_scenes: int = 8_000
     turns: int = 2
-    mixture: Mixture = field(default_factory=lambda: NANO_MIXTURE)
+    mixture: Mixture = MIXTURE
     seed: int = 0
 
-    def examples(self) -> list[Example]:
+    def examples(self) -> Iterator[Example]:
         """One conversation a scene."""
-        parts = [
-            rendered_scenes("train", self.scenes),
-            *([rendered_scenes("train", self.nested_scenes, kind="nested")] if self.nested_scenes else []),
-        ]
-        return [
-            example
-            for part in parts
-            for example in conversations(iter(part), seed=self.seed, mixture=self.mixture, turns=self.turns)
-        ]
+        kinds: dict[Kind, int] = {"any": self.scenes, "nested": self.nested_scenes, "single": self.single_scenes}
+        for kind, count in kinds.items():
+            if count:
+                scenes = rendered_scenes("train", count, kind=kind)
+                yield from conversations(iter(scenes), seed=self.seed, mixture=self.mixture, turns=self.turns)
 
 
 class Conversations(TrainingData):
@@ -83,16 +81,22 @@ class Conversations(TrainingData):
 
 @dataclass
 class NanoRecipe(Recipe):
-    """The nano Ferret, from the nano CLIP and the nano language model, in one stage with CLIP frozen (section 4).
+    """The nano Ferret, from the nano CLIP and the nano language model, with CLIP frozen as in the paper (section 4).
 
     CLIP being frozen, its features are computed once. Patches carry their places (`image_positions`) from the start.
+    First the projector and the language model learn to read pictures of single things, as LLaVA's do from captions,
+    which the paper starts from; then everything is asked.
 
     Attributes:
-        data_set: the conversations.
+        alignment_set: the conversations of the first stage, without regions in the questions.
+        data_set: those of the second.
         options: fields of `FerretConfig` that differ from the nano's.
         seed: of the weights that start from nothing.
     """
 
+    alignment_set: WorldData = field(
+        default_factory=lambda: WorldData(scenes=0, nested_scenes=0, single_scenes=16_000, mixture=ALIGNMENT_MIXTURE)
+    )
     data_set: WorldData = field(default_factory=WorldData)
     options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
@@ -100,17 +104,12 @@ class NanoRecipe(Recipe):
     name = "ferret-nano"
 
     def __post_init__(self) -> None:
-        trained = ("projector", "image_positions", "language_model", "region_sampler")
+        trained = ("projector", "image_positions", "language_model")
+        sampler = () if self.options.get("region_features") == "none" else ("region_sampler",)
+        align = Stage("align", steps=1000, batch_size=48, learning_rate=1.5e-3, weight_decay=0.02, betas=(0.9, 0.98))
         self.stages = (
-            Stage(
-                "instruct",
-                steps=3600,
-                batch_size=48,
-                learning_rate=1.5e-3,
-                weight_decay=0.02,
-                betas=(0.9, 0.98),
-                trainable=trained[:3] if self.options.get("region_features") == "none" else trained,
-            ),
+            replace(align, trainable=trained),
+            replace(align, name="instruct", steps=3400, trainable=(*trained, *sampler)),
         )
 
     @cached_property
@@ -135,7 +134,8 @@ class NanoRecipe(Recipe):
         return model
 
     def data(self, stage: Stage) -> TrainingData:
-        packed = self.processor.pack([self.processor.encode(example) for example in self.data_set.examples()])
+        data_set = self.alignment_set if stage.name == "align" else self.data_set
+        packed = self.processor.pack([self.processor.encode(example) for example in data_set.examples()])
         packed.vision_features = encode_all(self.build_model().eval(), packed.images)
         return Conversations(packed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -112,15 +113,13 @@ class NanoRecipe(Recipe):
             tokens = visual_tokenizer(VisualTokenizerRecipe(teacher=self.codes))
             codes = tokenize(tokens, rendered_scenes("train", self.data_set.scenes))
             return MaskedWorld(self.data_set, self.tokenizer, codes, self.masking, self._config(), streams=self.streams)
-        packed = stage.name == "tune"
-        return WorldTasks(
-            self.data_set,
-            self.tokenizer,
-            self.processor.answers,
-            tasks=("retrieval",) if stage.name == "contrast" else self.tasks,
-            questions=6 if packed else 2,
-            statements=4 if packed else 1,
-        )
+        if stage.name == "contrast":
+            return self._world_tasks(("retrieval",))
+        # tokenised once for both stages
+        tasks = copy.copy(self._all_tasks)
+        if stage.name == "finish":
+            tasks.asked, tasks.stated = 2, 1
+        return tasks
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         with _plain_attention():
@@ -145,6 +144,13 @@ class NanoRecipe(Recipe):
     def save(self, model: Any, folder: Path) -> None:
         model.save_pretrained(folder)
         self.processor.save_pretrained(folder)
+
+    @cached_property
+    def _all_tasks(self) -> WorldTasks:
+        return self._world_tasks(self.tasks)
+
+    def _world_tasks(self, tasks: tuple[str, ...]) -> WorldTasks:
+        return WorldTasks(self.data_set, self.tokenizer, self.processor.answers, tasks=tasks)
 
     def _config(self) -> Beit3Config:
         return nano_config(self.tokenizer.config, **self.options)

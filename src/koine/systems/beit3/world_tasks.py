@@ -42,8 +42,8 @@ class WorldData:
         seed: of the texts.
     """
 
-    scenes: int = 40_000
-    captions: int = 2
+    scenes: int = 32_000
+    captions: int = 1
     descriptions: int = 2
     rounds: int = 2
     size: int = 64

@@ -138,7 +138,7 @@ def sorted_notes(
     tokens = _Tokens(tokenizer)
     kinds = kinds or (*ATTRIBUTES, "nothing")
     likely = np.array([_STRANGE_SHARE if kind == "nothing" else 1.0 for kind in kinds])
-    rows = []
+    rows: list[tuple[list[int], list[int]]] = []
     while len(rows) < count:
         kind = kinds[int(rng.choice(len(kinds), p=likely / likely.sum()))]
         ways, shots = int(rng.integers(2, 6)), int(rng.integers(1, 4))

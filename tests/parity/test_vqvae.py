@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.parity.conftest import Golden
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,10 +19,9 @@ from koine.systems.vqvae.config import VQVAEConfig
 from koine.systems.vqvae.model import VQVAEModel
 from koine.systems.vqvae.pixelcnn import GatedPixelCNN
 from koine.systems.vqvae.pixelsnail import PixelSnail
-from koine.systems.vqvae.published_names import from_pixelcnn, from_pixelsnail, from_pytorch_vqvae, from_sonnet
+from koine.systems.vqvae.published_names import from_pixelcnn, from_pixelsnail, from_sonnet
 from koine.systems.vqvae.sampling import SamplingOptions, sample_naively
 from koine.systems.vqvae.weights import build, infer_autoencoder, infer_pixelcnn
-from tests.parity.conftest import Golden
 
 GOLDEN = Golden("vqvae")
 CASES = GOLDEN.tensors("cases.safetensors")
@@ -57,7 +57,7 @@ def steps(prefix: str) -> list[int]:
     return sorted({int(found[1]) for name in CASES if (found := re.match(re.escape(prefix) + r"(\d+)\.", name))})
 
 
-# -- quantisers ---------------------------------------------------------------------------------------------------------
+# -- quantisers --
 
 
 def test_the_gradient_codebook_equals_sonnets() -> None:
@@ -130,7 +130,7 @@ def test_the_biased_averages_equal_those_of_vqvae2() -> None:
         close(quantizer.sums.T.contiguous(), f"{case}embed_avg_after")
 
 
-# -- Sonnet's model -----------------------------------------------------------------------------------------------------
+# -- Sonnet's model --
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def test_training_goes_sonnets_way(sonnet: VQVAEModel) -> None:
         torch.testing.assert_close(state[name], value, atol=GOLDEN.tolerance("adam_4_steps", "atol"), rtol=0)
 
 
-# -- the ports ----------------------------------------------------------------------------------------------------------
+# -- the ports --
 
 
 def test_the_autoencoder_equals_pytorch_vqvae() -> None:
@@ -268,7 +268,7 @@ def test_the_two_levels_equal_vqvae2(case: str, legacy: bool) -> None:
         close(ours[name], case + name)
 
 
-# -- priors -------------------------------------------------------------------------------------------------------------
+# -- priors --
 
 
 @pytest.fixture
@@ -349,7 +349,7 @@ def snail_sizes(theirs: dict[str, Any]) -> dict[str, Any]:
     return {names[name]: value for name, value in theirs.items() if name in names}
 
 
-# -- published checkpoints ----------------------------------------------------------------------------------------------
+# -- published checkpoints --
 
 
 def published_keys(name: str) -> dict[str, Tensor]:

@@ -199,6 +199,13 @@ _LISTED = (
         "https://image-net.org",
         "koine.data.imagenet:examples",
     ),
+    DataSet(
+        "pictures",
+        "Pictures alone, with or without classes: any folder, or an image data set of the hub",
+        "pictures below it, or parquet files with a column image and perhaps label",
+        "https://huggingface.co/datasets",
+        "koine.data.image_folders:examples",
+    ),
 )
 
 DATA_SETS: dict[str, DataSet] = {one.name: one for one in _LISTED}

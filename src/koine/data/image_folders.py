@@ -76,13 +76,17 @@ def open_pictures(path: str | os.PathLike[str], *, split: str | None = None) -> 
     return PicturesInFolder(folder)
 
 
-def examples(path: str | os.PathLike[str], *, split: str | None = None) -> Iterator[AnnotatedExample]:
+def examples(
+    path: str | os.PathLike[str], *, images: str | os.PathLike[str] | None = None, split: str | None = None
+) -> Iterator[AnnotatedExample]:
     """Each picture; the target is the name of its class, or nothing.
 
+    Args:
+        images: the folder of the pictures, if it isn't `path`.
     Raises:
         InputError: see `open_pictures`.
     """
-    pictures = open_pictures(path, split=split)
+    pictures = open_pictures(images or path, split=split)
     return (_example(pictures, index) for index in range(len(pictures)))
 
 

@@ -18,7 +18,7 @@ from koine.systems.vqvae.pixelcnn import GatedLayer, GatedPixelCNN, gate
 from koine.systems.vqvae.sampling import SamplingOptions, draw
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode, so that what is drawn can be learnt from
 def sample(
     prior: GatedPixelCNN,
     uniforms: Tensor,

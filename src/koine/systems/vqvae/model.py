@@ -119,7 +119,7 @@ class VQVAEModel(PreTrainedModel):
             nats.append(F.cross_entropy(logits.float(), rows, reduction="none").flatten(1))
         return torch.cat(nats, dim=1)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode, so that what is drawn can be learnt from
     def sample(
         self,
         count: int,

@@ -95,7 +95,7 @@ class NanoRecipe(Recipe):
 
     name = "vqvae-nano"
     stages = (
-        Stage("codes", steps=2000, batch_size=32, learning_rate=8e-4, trainable=("autoencoder",)),
+        Stage("codes", steps=3000, batch_size=32, learning_rate=8e-4, trainable=("autoencoder",)),
         Stage("prior", steps=3000, batch_size=32, learning_rate=1.5e-3, weight_decay=0.01, trainable=("priors",)),
     )
 

@@ -73,7 +73,7 @@ def draw_uniforms(count: int, grid: Sequence[int], *, generator: torch.Generator
     return torch.rand(count, *grid, generator=generator, dtype=torch.float64)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode, so that what is drawn can be learnt from
 def sample_naively(
     logits_of: Callable[[Tensor], Tensor], uniforms: Tensor, options: SamplingOptions | None = None
 ) -> Tensor:

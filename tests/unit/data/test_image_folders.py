@@ -1,0 +1,93 @@
+"""Pictures alone: folders with and without classes, and image data sets in parquet files."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image as pil
+
+from koine import InputError
+from koine.data.image_folders import PicturesInParquet, examples, open_pictures
+
+
+def write_picture(path: Path, level: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pil.new("RGB", (5, 4), (level, level, level)).save(path)
+
+
+def levels(path: Path, **options: str) -> list[int]:
+    pictures = open_pictures(path, **options)  # type: ignore[arg-type]
+    return [int(pictures.open(index).pixels[0, 0, 0]) for index in range(len(pictures))]
+
+
+def test_folders_of_the_first_level_are_classes(tmp_path: Path) -> None:
+    for level, name in enumerate(("dog/deep/b.png", "cat/a.png", "cat/c.PNG")):
+        write_picture(tmp_path / name, level)
+    pictures = open_pictures(tmp_path)
+    assert pictures.classes == ["cat", "dog"] and levels(tmp_path) == [1, 2, 0]
+    assert [pictures.where(index).label for index in range(3)] == [0, 0, 1]
+    assert [example.target.text for example in examples(tmp_path)] == ["cat", "cat", "dog"]
+
+
+def test_pictures_beside_each_other_have_no_classes(tmp_path: Path) -> None:
+    write_picture(tmp_path / "00001.png", 7)
+    write_picture(tmp_path / "more" / "00002.png", 8)
+    (tmp_path / "notes.txt").write_text("no picture")
+    [first, second] = examples(tmp_path)
+    assert not first.target and first.id == "00001.png" and second.annotation.label is None
+
+
+def test_a_split_is_a_folder_of_its_name(tmp_path: Path) -> None:
+    write_picture(tmp_path / "train" / "cat" / "a.png", 1)
+    write_picture(tmp_path / "val" / "cat" / "b.png", 2)
+    assert levels(tmp_path, split="val") == [2] and open_pictures(tmp_path, split="val").classes == ["cat"]
+
+
+def write_parquet(path: Path, first: int, count: int, *, names: bool = True) -> None:
+    rows = []
+    for level in range(first, first + count):
+        file = io.BytesIO()
+        pil.new("RGB", (5, 4), (level, level, level)).save(file, "PNG")
+        rows.append({"image": {"bytes": file.getvalue(), "path": f"{level}.png"}, "label": level % 2})
+    features = {"label": {"_type": "ClassLabel", "names": ["even", "odd"]}} if names else {}
+    table = pa.Table.from_pylist(rows)
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table.replace_schema_metadata(metadata), path, row_group_size=3)
+
+
+def test_an_image_data_set_is_read_in_any_order(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "data" / "train-00000-of-00002.parquet", 0, 7)
+    write_parquet(tmp_path / "data" / "train-00001-of-00002.parquet", 7, 4)
+    write_parquet(tmp_path / "data" / "test-00000-of-00001.parquet", 100, 2)
+    assert levels(tmp_path, split="train") == list(range(11))
+    assert levels(tmp_path, split="test") == [100, 101]
+    pictures = open_pictures(tmp_path, split="train")
+    assert isinstance(pictures, PicturesInParquet)
+    for index in (10, 0, 6, 7, 3):
+        assert pictures.open(index).pixels[0, 0, 0] == index and pictures.where(index).label == index % 2
+    assert [example.target.text for example in examples(tmp_path, split="test")] == ["even", "odd"]
+
+
+def test_labels_without_names_are_no_classes(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "all.parquet", 0, 2, names=False)
+    pictures = open_pictures(tmp_path / "all.parquet")
+    assert pictures.classes == [] and pictures.where(1).label is None
+
+
+def test_where_there_are_no_pictures_is_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no folder"):
+        open_pictures(tmp_path / "nothing")
+    with pytest.raises(InputError, match="holds no pictures"):
+        open_pictures(tmp_path)
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "texts.parquet")
+    with pytest.raises(InputError, match="has no column 'image'"):
+        open_pictures(tmp_path)
+    (tmp_path / "texts.parquet").write_bytes(b"no parquet")
+    with pytest.raises(InputError, match="not a readable parquet file"):
+        open_pictures(tmp_path)

@@ -1,0 +1,144 @@
+"""Training: codes first, then the prior over them; on the world and on folders of pictures; claims that can be run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as pil
+
+from koine import InputError
+from koine.systems.vqvae import claims
+from koine.systems.vqvae.claims import CLAIMS, CODEBOOKS, run_claims
+from koine.systems.vqvae.pixelcnn import UNSAID
+from koine.systems.vqvae.published_recipe import CroppedPictures, FacesRecipe, PicturesRecipe
+from koine.systems.vqvae.recipe import LABELS, RECIPES, Codes, NanoRecipe, classes_of, encode_all, start_from_codebook
+from koine.systems.vqvae.system import VQVAE
+from koine.training import run
+from koine.world.cache import RenderedScenes
+from tests.unit.systems.vqvae.conftest import TINY
+
+SMALL: dict[str, Any] = {name: TINY[name] for name in TINY if name not in ("image_size", "prior_labels")}
+
+
+def few(split: Any, count: int, *, kind: Any = "any", **_: Any) -> RenderedScenes:
+    """Scenes whose pictures are noise: what is tested here doesn't look at them."""
+    images = np.random.default_rng(count).integers(0, 256, (min(count, 24), 64, 64, 3), dtype=np.uint8)
+    nothing = np.zeros((len(images), 5, 4), np.float32)
+    return RenderedScenes(
+        images, np.zeros(images.shape[:3], np.int8), nothing, nothing, nothing[..., 0].astype(np.int32), split, kind, 0
+    )
+
+
+@pytest.fixture
+def scenes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for room in ("recipe", "claims"):
+        monkeypatch.setattr(f"koine.systems.vqvae.{room}.rendered_scenes", few)
+
+
+@pytest.mark.usefixtures("scenes")
+def test_the_nano_recipe_trains_codes_and_then_their_prior(tmp_path: Path) -> None:
+    recipe = NanoRecipe(options=SMALL)
+    overrides = {"codes.steps": "2", "prior.steps": "2", "batch_size": "8"}
+    codes = run(recipe, tmp_path, stage="codes", overrides=overrides, quiet=True)
+    trained = VQVAE.load(str(codes)).model
+    finished = VQVAE.load(str(run(recipe, tmp_path, overrides=overrides, quiet=True)))
+    for name, tensor in trained.state_dict().items():
+        same = torch.equal(tensor, finished.model.state_dict()[name])
+        assert same or not name.startswith("autoencoder."), name  # the second stage leaves the codes alone
+    assert finished.respond("a large red cube").image is not None
+
+
+@pytest.mark.usefixtures("scenes")
+def test_the_prior_learns_the_codes_of_the_trained_autoencoder(tmp_path: Path) -> None:
+    recipe = NanoRecipe(options=SMALL)
+    folder = run(recipe, tmp_path, stage="codes", overrides={"steps": "1", "batch_size": "4"}, quiet=True)
+    model = recipe.build_model()
+    recipe.load(model, folder)
+    data = recipe.data(recipe.stages[1])
+    assert isinstance(data, Codes)
+    images = torch.from_numpy(few("train", 20_000, kind="single").images)
+    assert torch.equal(data.grids, encode_all(VQVAE.load(str(folder)).model, images))
+
+
+def test_classes_are_those_of_the_only_thing_and_sometimes_unsaid() -> None:
+    scenes = few("train", 24, kind="single")
+    classes = classes_of(scenes)
+    for row, number in zip(classes.tolist(), range(len(scenes)), strict=True):
+        thing = scenes.scene(number).things[0]
+        words = [known[place] for known, place in zip(LABELS, row, strict=True)]
+        assert words == [thing.size, thing.colour, thing.shape]
+    data = Codes(torch.zeros(24, 8, 8, dtype=torch.long), classes, (1.0, 0.0, 0.5))
+    drawn = data.batch(torch.arange(24), torch.Generator().manual_seed(0))["classes"]
+    assert (drawn[:, 0] == UNSAID).all() and torch.equal(drawn[:, 1], classes[:, 1])
+    assert 0 < (drawn[:, 2] == UNSAID).sum() < 24
+
+
+def test_codes_that_look_alike_begin_alike(vqvae: VQVAE) -> None:
+    prior, codebook = vqvae.model.priors[0], torch.randn(12, 4)
+    codebook[1] = codebook[0]
+    start_from_codebook(prior, codebook)  # type: ignore[arg-type]
+    embedding = prior.embedding.weight  # type: ignore[union-attr]
+    assert torch.equal(embedding[0], embedding[1])  # type: ignore[index]
+    assert not torch.equal(embedding[0], embedding[2])  # type: ignore[index]
+
+
+def write_pictures(folder: Path, classes: tuple[str, ...] = ("cat", "dog")) -> Path:
+    for number, name in enumerate(classes * 3):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        pil.new("RGB", (40 + number, 30), (40 * number, 0, 0)).save(folder / name / f"{number}.png")
+    return folder
+
+
+def test_pictures_of_ones_own_are_cropped_to_squares(tmp_path: Path) -> None:
+    recipe = PicturesRecipe(data_files=(str(write_pictures(tmp_path)),), options={**SMALL, "image_size": 16})
+    data = recipe.data(recipe.stages[0])
+    assert isinstance(data, CroppedPictures) and len(data) == 6
+    batch = data.batch(torch.tensor([0, 5]), torch.Generator().manual_seed(0))
+    assert batch["pixels"].shape == (2, 3, 16, 16) and batch["classes"].tolist() == [[0], [1]]
+    assert recipe.build_model().config.prior_labels == [["cat", "dog"]]
+
+
+def test_pictures_of_ones_own_train_both_stages(tmp_path: Path) -> None:
+    files = (str(write_pictures(tmp_path / "pictures")),)
+    recipe = PicturesRecipe(data_files=files, options={**SMALL, "image_size": 16})
+    overrides = {"steps": "1", "batch_size": "4"}
+    vqvae = VQVAE.load(str(run(recipe, tmp_path / "run", overrides=overrides, quiet=True)))
+    assert len(vqvae.sample(2, "dog")) == 2
+
+
+def test_faces_train_two_grids_and_two_priors(tmp_path: Path) -> None:
+    snail = {"width": 16, "inner": 4, "blocks": 1, "residual_blocks": 1}
+    options = {
+        **{name: SMALL[name] for name in ("width", "first_width", "blocks", "block_width", "codes", "code_width")},
+        "image_size": 16,
+        "snail_top": snail,
+        "snail_bottom": {**snail, "attention": False, "condition_blocks": 1, "condition_width": 4},
+    }
+    recipe = FacesRecipe(data_files=(str(write_pictures(tmp_path / "pictures")),), options=options)
+    finished = run(recipe, tmp_path / "run", overrides={"steps": "1", "batch_size": "2"}, quiet=True)
+    vqvae = VQVAE.load(str(finished))
+    assert vqvae.model.config.levels == 2 and vqvae.sample(1)[0].size == (16, 16)
+
+
+def test_without_pictures_the_published_recipes_say_what_they_need() -> None:
+    with pytest.raises(InputError, match="name a folder or parquet file of them with --data"):
+        PicturesRecipe().build_model()
+    assert set(RECIPES) == {"nano", "imagenet", "ffhq"}
+
+
+@pytest.mark.usefixtures("scenes")
+def test_claims_are_measured_judged_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "CODE_STEPS", 1)
+    monkeypatch.setattr(claims, "PRIOR_STEPS", 1)
+    monkeypatch.setattr(claims, "BATCH", 4)
+    monkeypatch.setattr(claims, "SMALL", SMALL)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    found = run_claims(list(CLAIMS), 2, tmp_path)
+    assert [finding.claim for finding in found] == list(CLAIMS.values())
+    assert (tmp_path / "vqvae.md").is_file()
+    arms = {arm for claim in CLAIMS.values() for arm in (claim.ours, claim.baseline)}
+    assert set(CODEBOOKS) < arms

@@ -1,0 +1,94 @@
+"""Drawing: what temperature, top-k and top-p let through, and grids that are the same with and without a cache."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from koine.errors import InputError
+from koine.systems.vqvae.cached_sampling import sample
+from koine.systems.vqvae.pixelcnn import GatedPixelCNN
+from koine.systems.vqvae.sampling import SamplingOptions, draw, draw_uniforms, sample_naively
+
+SHARES = torch.tensor([0.1, 0.5, 0.15, 0.25])
+
+
+def frequencies(options: SamplingOptions) -> Tensor:
+    """How often each code is drawn at evenly spread uniforms."""
+    uniforms = torch.arange(0.5, 1000, dtype=torch.float64) / 1000
+    codes = draw(SHARES.log().expand(1000, 4), uniforms, options)
+    return torch.bincount(codes, minlength=4) / 1000
+
+
+def test_codes_are_drawn_as_often_as_they_are_likely() -> None:
+    torch.testing.assert_close(frequencies(SamplingOptions()), SHARES, atol=2e-3, rtol=0)
+
+
+def test_temperature_sharpens_and_zero_takes_the_likeliest() -> None:
+    sharper = SHARES.square() / SHARES.square().sum()
+    torch.testing.assert_close(frequencies(SamplingOptions(temperature=0.5)), sharper, atol=2e-3, rtol=0)
+    assert frequencies(SamplingOptions(temperature=0))[1] == 1
+
+
+def test_top_k_and_top_p_leave_the_likeliest() -> None:
+    two_of_three = torch.tensor([0, 2 / 3, 0, 1 / 3])
+    torch.testing.assert_close(frequencies(SamplingOptions(top_k=2)), two_of_three, atol=2e-3, rtol=0)
+    torch.testing.assert_close(frequencies(SamplingOptions(top_p=0.7)), two_of_three, atol=2e-3, rtol=0)
+    assert frequencies(SamplingOptions(top_p=0.01))[1] == 1  # the likeliest always stays
+
+
+def test_the_largest_uniform_draws_a_code_that_can_be_drawn() -> None:
+    almost_one = torch.tensor([1 - 1e-16], dtype=torch.float64)
+    assert draw(torch.tensor([[0.0, 5.0, -1.0]]), almost_one, SamplingOptions(top_k=2)).item() == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [({"temperature": -1}, "negative"), ({"top_k": -1}, "negative"), ({"top_p": 0.0}, "out of range")],
+)
+def test_options_out_of_range_are_bad_input(wrong: dict[str, float], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        SamplingOptions(**wrong)  # type: ignore[arg-type]
+
+
+def build(**options: object) -> GatedPixelCNN:
+    return GatedPixelCNN(12, **{"width": 8, "layers": 4, "head": 16, "attributes": (2, 3), **options}).eval()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("grid", [(8, 8), (16, 16), (3, 7), (1, 20), (5, 1)], ids=str)
+@pytest.mark.parametrize("options", [SamplingOptions(), SamplingOptions(0.7, top_k=5, top_p=0.9)], ids=["1", "cut"])
+def test_with_and_without_a_cache_the_same_grid_is_drawn(grid: tuple[int, int], options: SamplingOptions) -> None:
+    prior = build()
+    classes = torch.tensor([[0, 2], [-1, 1], [-1, -1]])
+    uniforms = draw_uniforms(3, grid, generator=torch.Generator().manual_seed(1))
+    cached = sample(prior, uniforms, classes=classes, options=options)
+    assert torch.equal(cached, sample_naively(lambda grids: prior(grids, classes), uniforms, options))
+
+
+def test_other_kernels_and_text_conditions_are_cached_too() -> None:
+    prior = build(first_kernel=3, kernel=5, attributes=(), text_width=6)
+    text, uniforms = torch.randn(2, 6), draw_uniforms(2, (6, 6))
+    expected = sample_naively(lambda grids: prior(grids, None, text), uniforms)
+    assert torch.equal(sample(prior, uniforms, text=text), expected)
+    assert not torch.equal(sample(prior, uniforms, text=-5 * text), expected)
+
+
+def test_given_codes_stay_and_the_rest_is_drawn_to_fit() -> None:
+    prior, uniforms = build(), draw_uniforms(2, (6, 6))
+    given = torch.full((2, 6, 6), -1)
+    given[:, :3] = torch.randint(12, (2, 3, 6))
+    grids = sample(prior, uniforms, given=given)
+    assert torch.equal(grids[:, :3], given[:, :3])
+    logits = prior(grids)
+    for row in range(3, 6):
+        for column in range(6):
+            codes = draw(logits[:, :, row, column], uniforms[:, row, column], SamplingOptions())
+            assert torch.equal(codes, grids[:, row, column])
+    with pytest.raises(InputError, match="don't cover"):
+        sample(prior, uniforms, given=given[:, :3])
+
+
+def test_fewer_codes_than_top_k_is_bad_input() -> None:
+    with pytest.raises(InputError, match="top_k 13 of a codebook of 12 codes"):
+        sample(build(), draw_uniforms(1, (2, 2)), options=SamplingOptions(top_k=13))

@@ -1,0 +1,95 @@
+"""What users hold: pictures of any size rebuilt, words drawn, and errors that say what to do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from koine import Image, InputError, Region
+from koine.systems.vqvae import processor
+from koine.systems.vqvae.system import VQVAE
+
+
+def picture(width: int, height: int) -> Image:
+    return Image(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize(("width", "height"), [(16, 16), (33, 18), (4, 4), (57, 5)])
+def test_a_picture_of_any_size_is_rebuilt_at_that_size(vqvae: VQVAE, width: int, height: int) -> None:
+    reply = vqvae.respond(picture(width, height))
+    assert reply.image is not None and reply.image.size == (width, height)
+    [grid] = reply.details["codes"]
+    assert (len(grid), len(grid[0])) == (-(-height // 4), -(-width // 4))
+    assert reply.details["bits"] == pytest.approx(len(grid) * len(grid[0]) * np.log2(12))
+    assert reply.details["prior_bits"] > 0 and np.isfinite(reply.details["psnr"])
+
+
+def test_codes_give_the_reconstruction_again(vqvae: VQVAE) -> None:
+    image = picture(16, 12)
+    assert vqvae.decode(vqvae.encode(image)) == vqvae.respond(image).image
+
+
+def test_a_huge_picture_is_shrunk_first(vqvae: VQVAE, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "LARGEST", 400)
+    reply = vqvae.respond(picture(80, 20))
+    assert reply.image is not None and reply.image.size == (40, 10)
+
+
+def test_words_are_drawn_and_seeds_repeat(vqvae: VQVAE) -> None:
+    first, second = vqvae.respond("a large red thing", samples=2, seed=5), vqvae.respond("large red", samples=2, seed=5)
+    assert len(first.images) == 2 and first == second
+    assert first.image is not None and first.image.size == (16, 16)
+    assert len(first.details["codes"]) == 2 and len(first.details["codes"][0][0]) == 4
+    assert vqvae.sample(2, "large red", seed=5) == list(first.images)
+    assert len(vqvae.respond().images) == 1  # nothing asked for: anything is drawn
+
+
+def test_words_reach_the_prior(vqvae: VQVAE) -> None:
+    assert torch.equal(vqvae.processor.classes("the large red thing"), torch.tensor([[1, 0]]))
+    assert torch.equal(vqvae.processor.classes("blue"), torch.tensor([[-1, 1]]))
+    assert vqvae.processor.classes("a picture") is None
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ((picture(3, 40),), "3x40, smaller than the 4x4 pixels of one code"),
+        ((picture(8, 8), picture(8, 9)), "2 pictures"),
+        ((picture(8, 8), "red"), "one or the other"),
+        ((Region.point(picture(8, 8), 1, 1),), "kind Region"),
+        (("a pink thing",), "no word for this prior 'pink'"),
+        (("red or blue",), "no word for this prior 'or'"),
+        (("red blue",), "exclude each other"),
+    ],
+)
+def test_what_cannot_be_read_is_bad_input(vqvae: VQVAE, parts: tuple[object, ...], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        vqvae.respond(*parts)  # type: ignore[arg-type]
+
+
+def test_options_out_of_range_are_bad_input(vqvae: VQVAE) -> None:
+    with pytest.raises(InputError, match="top_k 13 of a codebook of 12"):
+        vqvae.respond("red", top_k=13)
+    with pytest.raises(InputError, match="0 samples"):
+        vqvae.respond("red", samples=0)
+
+
+def test_levels_and_pixels_are_each_others_inverse(vqvae: VQVAE) -> None:
+    images = torch.randint(256, (2, 8, 8, 3), dtype=torch.uint8)
+    config = vqvae.model.config
+    pixels = processor.to_model_range(images, config)
+    assert pixels.min() >= -0.5 and pixels.max() <= 0.5
+    assert torch.equal(processor.from_model_range(pixels, config), images)
+
+
+def test_psnr_is_that_of_all_pixels_together() -> None:
+    first = torch.zeros(2, 4, 4, 3, dtype=torch.uint8)
+    assert processor.psnr(first, first) == float("inf")
+    assert processor.psnr(first, first + 255) == pytest.approx(0)
+    assert processor.psnr(first, first + 51) == pytest.approx(20 * np.log10(5))
+
+
+def test_weights_that_are_not_there_are_bad_input(tmp_path: object) -> None:
+    with pytest.raises(InputError, match="holds no readable VQ-VAE"):
+        VQVAE.load(f"{tmp_path}/nothing")

@@ -1,0 +1,99 @@
+"""Published checkpoints become folders that load, and what is none of them is refused with a reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from koine.errors import InputError
+from koine.systems.vqvae.config import VQVAEConfig
+from koine.systems.vqvae.model import VQVAEModel
+from koine.systems.vqvae.published_names import from_pixelcnn, from_pixelsnail, from_sonnet, from_vqvae2
+from koine.systems.vqvae.system import VQVAE
+from koine.systems.vqvae.weights import build, convert, load_folder
+from tests.parity.conftest import SHIPPED, Golden
+
+pytestmark = pytest.mark.skipif(not (SHIPPED / "vqvae").is_dir(), reason="golden data isn't there")
+
+
+def published(prefix: str) -> dict[str, Tensor]:
+    tensors = Golden("vqvae").tensors("weights.safetensors")
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def saved(state: dict[str, Tensor], path: Path) -> Path:
+    torch.save(state, path)
+    return path
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_published_vqvae2_becomes_a_folder_that_loads(tmp_path: Path, prefix: str) -> None:
+    state = {prefix + name: tensor for name, tensor in published("torch/vqvae2.").items()}
+    vqvae = VQVAE.load(convert(saved(state, tmp_path / "some.pt"), tmp_path / "ours"))
+    assert vqvae.model.config.levels == 2 and not vqvae.model.config.skip_after_relu
+    assert [grid.shape for grid in vqvae.model.encode(torch.zeros(1, 3, 16, 16))] == [(1, 2, 2), (1, 4, 4)]
+
+
+def test_the_published_faces_are_known_by_their_name(tmp_path: Path) -> None:
+    file = saved(published("torch/vqvae2."), tmp_path / "vqvae_560.pt")
+    assert load_folder(convert(file, tmp_path / "by-name")).config.skip_after_relu
+    assert not load_folder(convert(file, tmp_path / "told", skip_after_relu=False)).config.skip_after_relu
+
+
+def test_a_prior_joins_the_autoencoder_whose_codes_it_draws(tmp_path: Path) -> None:
+    autoencoder = published("torch/vae.")
+    convert(saved(autoencoder, tmp_path / "vae.pt"), tmp_path / "vae")
+    codes = len(autoencoder["codebook.embedding.weight"])
+    prior = published("torch/pixelcnn.")
+    width = prior["embedding.weight"].shape[1]
+    prior["embedding.weight"] = torch.randn(codes, width)
+    prior["output_conv.2.weight"] = torch.randn(codes, 512, 1, 1)
+    prior["output_conv.2.bias"] = torch.randn(codes)
+    file = saved({"model": prior, "args": {"dim": width}}, tmp_path / "prior.pt")  # type: ignore[dict-item]
+    with pytest.raises(InputError, match="prior alone: name the folder"):
+        convert(file, tmp_path / "both")
+    vqvae = VQVAE.load(convert(file, tmp_path / "both", base=tmp_path / "vae"))
+    classes = len(prior["layers.0.class_cond_embedding.weight"])
+    assert vqvae.model.config.prior_labels == [[str(number) for number in range(classes)]]
+    [grid] = vqvae.model.sample(2, classes=vqvae.processor.classes("1").expand(2, -1), grid=[3, 5])  # type: ignore[union-attr]
+    assert grid.shape == (2, 3, 5)
+
+
+def test_a_codebook_of_another_size_than_the_priors_is_bad_input(tmp_path: Path) -> None:
+    convert(saved(published("torch/vae."), tmp_path / "vae.pt"), tmp_path / "vae")
+    file = saved(published("torch/pixelcnn."), tmp_path / "prior.pt")  # of 13 codes; the autoencoder has 15
+    with pytest.raises(InputError, match=r"does not fit this VQ-VAE: it has priors\.0\..* of shape"):
+        convert(file, tmp_path / "both", base=tmp_path / "vae")
+
+
+def test_what_is_none_of_the_layouts_is_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no VQ-VAE that koine knows"):
+        convert(saved({"weight": torch.zeros(1)}, tmp_path / "a.pt"), tmp_path / "out")
+    with pytest.raises(InputError, match="there is no checkpoint"):
+        convert(tmp_path / "nothing.pt", tmp_path / "out")
+    (tmp_path / "broken.pt").write_bytes(b"no weights")
+    with pytest.raises(InputError, match="no readable checkpoint"):
+        convert(tmp_path / "broken.pt", tmp_path / "out")
+    for read in (from_sonnet, from_pixelcnn, from_vqvae2, from_pixelsnail):
+        with pytest.raises(InputError, match=r"'fc\.weight'"):
+            read({"fc.weight": torch.zeros(1)})
+
+
+def test_a_missing_and_a_foreign_tensor_are_bad_input() -> None:
+    config = VQVAEConfig(width=8, first_width=8, block_width=4, blocks=1, codes=4, code_width=4)
+    state = VQVAEModel(config).state_dict()
+    build(config, state)
+    without = {name: tensor for name, tensor in state.items() if name != "autoencoder.projection.bias"}
+    with pytest.raises(InputError, match=r"lacks autoencoder\.projection\.bias"):
+        build(config, without)
+    with pytest.raises(InputError, match="has more, which this size has not"):
+        build(config, {**state, "more": torch.zeros(1)})
+
+
+def test_a_folder_of_another_model_is_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "clip"}')
+    with pytest.raises(InputError, match="a model of type 'clip', no VQ-VAE"):
+        load_folder(tmp_path)

@@ -149,6 +149,39 @@ def judge(name: str, claim: Claim, seeds: Sequence[int], measure: Measure) -> Fi
     return Finding(name, claim, tuple(seeds), tuple(effects))
 
 
+def study(
+    system: str,
+    claims: Mapping[str, Claim],
+    names: Sequence[str],
+    seeds: int,
+    out: Path,
+    *,
+    measure: Measure,
+    settings: Mapping[str, object],
+    setting: str,
+) -> list[Finding]:
+    """Measures what the named claims need, or reads what an earlier run measured, and writes the findings.
+
+    What is known of other claims is written again, so that running one doesn't lose the others.
+
+    Args:
+        measure: a function of a module, since other processes call it, one for each core: models this small gain
+            little from a second thread.
+        settings: what all arms share; measurements of other settings aren't mixed with these.
+        setting: a sentence on data, budget and machine.
+    """
+    found = Measurements(out / f"{system}.measurements.json", settings)
+    needed = {
+        name: [(arm, seed) for seed in range(seeds) for arm in (claim.ours, claim.baseline)]
+        for name, claim in claims.items()
+    }
+    found.collect([pair for name in names for pair in needed[name]], measure, jobs=os.cpu_count() or 1)
+    known = [name for name, pairs in needed.items() if all(found.has(*pair) for pair in pairs)]
+    findings = {name: judge(name, claims[name], range(seeds), found.get) for name in known}
+    write_findings(system, list(findings.values()), out, setting=setting)
+    return [findings[name] for name in names]
+
+
 def write_findings(system: str, findings: Sequence[Finding], folder: Path, *, setting: str) -> None:
     """Write `<system>.json` (everything) and `<system>.md` (tables for people) into a folder.
 

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from koine.errors import InputError
-from koine.evaluation.claims import Claim, Measurements, judge, write_findings
+from koine.evaluation.claims import Claim, Measurements, judge, study, write_findings
 
 
 def claim(**changes):
@@ -82,3 +82,20 @@ def test_findings_are_written_for_people_and_for_machines(tmp_path):
     ]
     page = (tmp_path / "toy.md").read_text()
     assert "## A beats B: holds" in page and "| share | 0.900 / 0.910 / 0.900 | 0.800 / 0.800 / 0.810 |" in page
+
+
+def measure_by_name(arm, seed):
+    return {"share": {"a": 0.9, "b": 0.8, "c": 0.7}[arm] + seed / 100, "other": 0.5}
+
+
+def test_a_study_measures_what_is_asked_and_keeps_what_is_known(tmp_path):
+    claims = {"first": claim(), "second": claim(statement="B beats C", ours="b", baseline="c")}
+    options = {"measure": measure_by_name, "settings": {"steps": 3}, "setting": "Toys."}
+    [first] = study("toy", claims, ["first"], 2, tmp_path, **options)
+    assert (first.name, first.verdict) == ("first", "holds")
+    assert "B beats C" not in (tmp_path / "toy.md").read_text()
+    [second] = study("toy", claims, ["second"], 2, tmp_path, **options)
+    assert second.effects[0].better_by.estimate == pytest.approx(0.1)
+    page = (tmp_path / "toy.md").read_text()
+    assert "A beats B" in page and "B beats C" in page
+    assert len(json.loads((tmp_path / "toy.measurements.json").read_text())["measurements"]) == 6

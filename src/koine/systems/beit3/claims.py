@@ -6,7 +6,6 @@ hypotheses. Arms of a claim have the same data, steps and seeds, and are judged 
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from koine.data.world_vision_language import plain_caption
-from koine.evaluation.claims import Claim, Finding, Measurement, Measurements, judge, write_findings
+from koine.evaluation.claims import Claim, Finding, Measurement, study
 from koine.foundations.clip import Clip
 from koine.parts.moving_codebook import Averaging, EMAVectorQuantizer
 from koine.parts.quantize import code_counts, perplexity, usage
@@ -193,19 +192,8 @@ def run_claims(names: Sequence[str], seeds: int, out: Path) -> list[Finding]:
         "judged": JUDGED,
         "arms": {name: asdict(arm) for name, arm in ARMS.items()},
     }
-    found = Measurements(out / "beit3.measurements.json", settings)
-    needed = {
-        name: [(arm, seed) for seed in range(seeds) for arm in (claim.ours, claim.baseline)]
-        for name, claim in CLAIMS.items()
-    }
-    # models this small gain little from a second thread: one process per core
-    found.collect([pair for name in names for pair in needed[name]], _measure, jobs=os.cpu_count() or 1)
-    # what earlier runs measured is written again, so that running one claim does not lose the others
-    known = [name for name, pairs in needed.items() if all(found.has(*pair) for pair in pairs)]
-    findings = {name: judge(name, CLAIMS[name], range(seeds), found.get) for name in known}
     setting = f"{seeds} seeds; the budget stands with each claim. Judged on {JUDGED} test scenes that no training saw."
-    write_findings("beit3", list(findings.values()), out, setting=setting)
-    return [findings[name] for name in names]
+    return study("beit3", CLAIMS, names, seeds, out, measure=_measure, settings=settings, setting=setting)
 
 
 def _measure(arm: str, seed: int) -> Measurement:

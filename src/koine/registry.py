@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from koine.sentence import Part, Reply, Sentence
 
-Status = Literal["verified", "planned"]
+Status = Literal["verified", "built", "planned"]
 
 
 @runtime_checkable
@@ -66,7 +66,8 @@ class SystemInfo:
         paper: arXiv identifier.
         job: what it does, in one line.
         reads, writes: the kinds of parts in its prompts and in its replies.
-        status: "verified" if it is built, equals the original on golden data and ships nano weights; else "planned".
+        status: "verified" if it is built, equals the original on golden data and ships nano weights; "built" while
+            these weights are missing, so that it wants weights of its users' own; else "planned".
         entry: "module:class" of the system; None while it is planned.
         weights: what its authors published.
     """
@@ -109,6 +110,8 @@ _TABLE = (
         "turns pictures into grids of discrete codes and samples new ones from a prior over the codes",
         reads=("image",),
         writes=("image",),
+        status="built",
+        entry="koine.systems.vqvae.system:VQVAE",
         weights=(WeightsInfo("vqvae_560", "second generation, faces at 256 pixels, first stage only", "none stated"),),
     ),
     SystemInfo(
@@ -118,6 +121,8 @@ _TABLE = (
         "writes a picture as a pyramid of words that a frozen language model can read and write",
         reads=("text", "image"),
         writes=("text", "image"),
+        status="built",
+        entry="koine.systems.spae.system:Spae",
     ),
     SystemInfo(
         "mgie",
@@ -174,6 +179,8 @@ _TABLE = (
         "one transformer for pictures, texts and both: classification, questions, captions, retrieval",
         reads=("text", "image"),
         writes=("text",),
+        status="built",
+        entry="koine.systems.beit3.system:Beit3",
         weights=(
             WeightsInfo("beit3_base, beit3_large", "pre-trained and fine-tuned on six benchmarks", "MIT, as its code"),
             WeightsInfo("vqkd_encoder_base", "the picture tokenizer of BEiT v2", "MIT, as its code"),
@@ -185,7 +192,9 @@ _TABLE = (
         "2309.16671",
         "curates pairs of pictures and texts from the web, and trains CLIP on them",
         reads=("text", "image"),
-        writes=("text",),
+        writes=("text", "image"),
+        status="built",
+        entry="koine.systems.metaclip.system:MetaClip",
         weights=(WeightsInfo("metaclip_400m, metaclip_2_5b", "ViT-B/32 to ViT-G/14", "CC BY-NC 4.0"),),
     ),
     SystemInfo(
@@ -230,6 +239,11 @@ def find_built(name: str) -> SystemInfo:
 def built_systems() -> tuple[SystemInfo, ...]:
     """The systems that can be loaded, in the registry's order."""
     return tuple(info for info in SYSTEMS.values() if info.entry is not None)
+
+
+def verified_systems() -> tuple[SystemInfo, ...]:
+    """The systems whose nano weights come with the package, in the registry's order."""
+    return tuple(info for info in SYSTEMS.values() if info.status == "verified")
 
 
 def room(name: str, file: str) -> ModuleType:

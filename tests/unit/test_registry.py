@@ -10,7 +10,7 @@ import pytest
 
 import koine
 from koine import SYSTEMS, InputError
-from koine.registry import SystemInfo, built_systems, find, find_built, room, shipped_weights
+from koine.registry import SystemInfo, built_systems, find, find_built, room, shipped_weights, weights_folder
 
 
 def test_the_eleven_are_there():
@@ -34,6 +34,7 @@ def test_every_entry_is_complete(info: SystemInfo):
     assert re.fullmatch(r"\d{4}\.\d{5}", info.paper)
     assert info.job and "\n" not in info.job and info.reads and info.writes
     assert (info.status == "planned") == (info.entry is None)
+    assert (info.status == "verified") == weights_folder(info.name).is_dir()
 
 
 @pytest.mark.parametrize("info", built_systems(), ids=lambda info: info.name)

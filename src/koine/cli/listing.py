@@ -35,5 +35,6 @@ def list_systems(
     console = Console(highlight=False)
     console.print(table)
     console.print(
-        "verified: built, equal to the original on golden data, nano weights shipped; planned: not usable yet"
+        "verified: built, equal to the original on golden data, nano weights shipped; built: the same without nano "
+        "weights; planned: not usable yet"
     )

@@ -42,7 +42,10 @@ def run(
     seed: Annotated[int, typer.Option(help="Of the random draws; the same seed gives the same reply.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the reply's picture here, or the first one with the regions drawn in.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write the reply's picture here, or the first one with the regions drawn in."
+        ),
     ] = None,
 ) -> None:
     """Ask a system about files: coordinates are pixels, x to the right and y down."""

@@ -19,10 +19,10 @@ def tour(
     """Show what the systems can do: answers beside the ground truth, as a web page and a short table."""
     from rich.console import Console
 
-    from koine.registry import built_systems, shipped_weights
+    from koine.registry import shipped_weights, verified_systems
 
     console = Console()
-    for info in built_systems():
+    for info in verified_systems():
         shipped_weights(info.name)  # a missing one should show at once, not after the others have run
     with console.status("Setting out") as status:
         report = _visit(seed, lambda title: status.update(f"{title} at work"))
@@ -36,18 +36,18 @@ def tour(
 
 
 def _visit(seed: int, arrived_at: Callable[[str], None]) -> Report:
-    """Loads each built system with its nano weights and lets it fill its section; tells where it is meanwhile."""
+    """Loads each verified system with its nano weights and lets it fill its section; tells where it is meanwhile."""
     from dataclasses import replace
     from importlib import import_module
     from time import perf_counter
 
     from koine import __version__
-    from koine.registry import built_systems, load
+    from koine.registry import load, verified_systems
     from koine.report import Report
 
     start = perf_counter()
     sections = []
-    for info in built_systems():
+    for info in verified_systems():
         arrived_at(info.title)
         section = import_module(f"koine.report.pages.{info.name}").page(load(info.name), seed)
         sections.append(replace(section, tables=[*section.tables, *_measured(info.name)]))

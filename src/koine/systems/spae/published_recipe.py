@@ -6,6 +6,7 @@ Adam with a peak rate of 1e-4. The discriminator's are MAGVIT's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +19,8 @@ from torch.func import functional_call
 from torch.nn.functional import interpolate, normalize
 from transformers import PreTrainedModel
 
+from koine.data.image_folders import Pictures, open_pictures
 from koine.errors import InputError
-from koine.sentence import Image
 from koine.systems.spae.config import PUBLISHED_FILTERS, THRESHOLDS, SpaeConfig
 from koine.systems.spae.discriminator import (
     Discriminator,
@@ -45,38 +46,31 @@ TEMPLATES = (
     "a photo of the small {}.",
 )
 """The seven templates that CLIP's authors found to be nearly as good as the 80 that the paper averages over."""
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".JPEG", ".JPG", ".PNG")
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 AVERAGING = 0.999
 """Decay of the moving averages that LeCam compares with."""
 
 
 class Photographs(TrainingData):
-    """The pictures in a folder and below it: shorter side resized, a random square, half of them mirrored."""
+    """Pictures as squares: shrunk until the shorter side fits, cropped at random, mirrored half the time."""
 
-    def __init__(self, folder: Path, size: int) -> None:
-        """
-        Raises:
-            InputError: no such folder, or no picture in it.
-        """
-        if not folder.is_dir():
-            raise InputError(f"there is no folder {folder}: give the one that holds the pictures with --images")
-        self.files = sorted(file for file in folder.rglob("*") if file.suffix in PICTURE_SUFFIXES)
+    def __init__(self, pictures: Sequence[Pictures], size: int) -> None:
+        self.pictures = pictures
+        self.ends = np.cumsum([len(part) for part in pictures])
         self.size = size
-        if not self.files:
-            raise InputError(f"{folder} holds no picture ({', '.join(PICTURE_SUFFIXES[:5])}): give another folder")
 
     def __len__(self) -> int:
-        return len(self.files)
+        return int(self.ends[-1])
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """Returns pixel_values [b, 3, size, size] in [0, 1]."""
-        views = [self._view(Image.open(self.files[place]), generator) for place in indices.tolist()]
-        return {"pixel_values": torch.stack(views)}
+        return {"pixel_values": torch.stack([self._view(place, generator) for place in indices.tolist()])}
 
-    def _view(self, image: Image, generator: torch.Generator) -> Tensor:
+    def _view(self, index: int, generator: torch.Generator) -> Tensor:
         from PIL.Image import Resampling
 
+        part = int(np.searchsorted(self.ends, index, side="right"))
+        image = self.pictures[part].open(index - (int(self.ends[part - 1]) if part else 0))
         across, down, turn = torch.rand(3, generator=generator).tolist()
         side = min(image.size)
         left, top = across * (image.width - side), down * (image.height - side)
@@ -123,7 +117,7 @@ class PublishedRecipe(Recipe):
     """A SPAE of MAGVIT's sizes with the words of a language model.
 
     Attributes:
-        images: the folder of the pictures.
+        data_files: folders of pictures, or parquet files of image data sets.
         language_model: folder or hub id of the causal language model whose table is the codebook.
         clip: folder or hub id of the CLIP that guides.
         classifier: folder or hub id of an ImageNet classifier of transformers for the perceptual loss; "" for none.
@@ -135,7 +129,7 @@ class PublishedRecipe(Recipe):
         objective: weights of the terms; adversarial 0 trains without a discriminator.
     """
 
-    images: str | None = None
+    data_files: tuple[str, ...] = ()
     language_model: str = ""
     clip: str = "openai/clip-vit-large-patch14"
     classifier: str = "microsoft/resnet-50"
@@ -237,9 +231,9 @@ class PublishedRecipe(Recipe):
         return model
 
     def data(self, stage: Stage) -> TrainingData:
-        if self.images is None:
-            raise InputError("there is nothing to train on: give a folder of pictures with --images")
-        return Photographs(Path(self.images), self.image_size)
+        if not self.data_files:
+            raise InputError("there is nothing to train on: name a folder of pictures, or parquet files, with --data")
+        return Photographs([open_pictures(file) for file in self.data_files], self.image_size)
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         pixels = batch["pixel_values"]

@@ -28,8 +28,8 @@ from koine.systems.beit3.pretraining import Masking
 from koine.systems.beit3.processor import normalized
 from koine.systems.beit3.recipe import NanoRecipe
 from koine.systems.beit3.system import Beit3
-from koine.systems.beit3.visual_tokenizer_recipe import in_unit_range, tokenize
-from koine.systems.beit3.vqkd import VisualTokenizer, clip_targets
+from koine.systems.beit3.visual_tokenizer_recipe import in_unit_range, patch_features, tokenize
+from koine.systems.beit3.vqkd import VisualTokenizer
 from koine.systems.beit3.weights import load_folder
 from koine.systems.beit3.world_figures import intervals
 from koine.systems.beit3.world_tasks import WorldData
@@ -305,7 +305,7 @@ def codebook_use(unit: bool, seed: int) -> dict[str, float]:
     tokenizer.train()
     for _ in range(TOKENIZER_STEPS):
         batch = in_unit_range(images[torch.randint(len(images), (TOKENIZER_BATCH,), generator=generator)])
-        targets = clip_targets(teacher, batch)
+        targets = patch_features(teacher, batch)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = tokenizer(batch, targets).loss
         optimiser.zero_grad()

@@ -4,7 +4,8 @@ Both are pre-norm transformers of the same shapes, but BEiT-3 has two norms more
 the embeddings. The two norms are set so that, on average over some pictures, they change nothing; the missing one is
 folded into patches and positions. What remains of CLIP's features points in nearly the same directions, which some
 hundred steps of training make good. Inner units that BEiT-3 has no room for are left out, those first that say least;
-layers that CLIP doesn't have start as if they weren't there.
+layers that CLIP doesn't have start as if they weren't there. CLIP's last layer is one of these: it serves CLIP's own
+vector, and what patches show is in the layer before it.
 """
 
 from __future__ import annotations
@@ -51,15 +52,11 @@ def start_from_clip(model: Beit3Model, clip: CLIPModel, pixel_values: Tensor) ->
     route = Route(tokens.shape[1])
     for number, layer in enumerate(backbone.encoder.layers):
         assert isinstance(layer, MultiwayLayer)
-        if number < vision.num_hidden_layers:  # type: ignore[union-attr]
+        if number < vision.num_hidden_layers - 1:  # type: ignore[union-attr]
             _copy_layer(layer, state, f"encoder.layers.{number}.", tokens)
         else:
             _silence(layer)
         tokens = layer(tokens, route)
-    if backbone.encoder.layer_norm is not None:
-        _copy(backbone.encoder.layer_norm.A, state, "post_layernorm")
-    if "retrieval" in model.heads:
-        model.require("retrieval").vision_head.weight.copy_(clip.visual_projection.weight)
     size = float(backbone.embed_images(pixel_values).std())
     _rows(backbone.text_embed).normal_(std=size)
     _rows(backbone.encoder.embed_positions["B"]).normal_(std=size / 4)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from koine.foundations.clip import Clip
+from koine.foundations.clip import MEAN, STD, Clip
 from koine.parts.quantize import code_counts, usage
 from koine.systems.beit3.config import VisualTokenizerConfig
-from koine.systems.beit3.vqkd import VisualTokenizer, clip_targets
+from koine.systems.beit3.vqkd import VisualTokenizer
 from koine.training import Recipe, Stage, TrainingData
 from koine.training.data import Batch
 from koine.world.cache import RenderedScenes, rendered_scenes
+
+if TYPE_CHECKING:
+    from transformers import CLIPModel
 
 Teacher = Literal["features", "pixels"]
 
@@ -40,8 +43,8 @@ class VisualTokenizerRecipe(Recipe):
 
     Attributes:
         scenes: of the training split.
-        teacher: what a decoder is to tell from the codes: the nano CLIP's features of each patch, or the patch's
-            pixels (for comparison).
+        teacher: what a decoder is to tell from the codes: the nano CLIP's features of each patch before its last
+            layer, where they say what the patch shows; or the patch's pixels (for comparison).
         seed: of the weights.
     """
 
@@ -68,7 +71,7 @@ class VisualTokenizerRecipe(Recipe):
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         images = batch["images"]
-        targets = clip_targets(self.clip, images) if self.teacher == "features" else pixel_targets(model, images)
+        targets = patch_features(self.clip, images) if self.teacher == "features" else pixel_targets(model, images)
         output = model(images, targets)
         return {
             "loss": output.loss,
@@ -80,6 +83,19 @@ class VisualTokenizerRecipe(Recipe):
     def evaluate(self, model: Any, stage: Stage) -> dict[str, float]:
         codes = tokenize(model, rendered_scenes("validation", 1000))
         return {"usage": float(usage(code_counts(codes.long(), model.config.num_codes)))}
+
+
+@torch.no_grad()
+def patch_features(clip: CLIPModel, images: Tensor) -> Tensor:
+    """The nano CLIP's features of patches before its last layer, [images, patches, width].
+
+    The published teacher is read behind its last layer and in the space of texts (`vqkd.clip_targets`); the nano CLIP
+    was asked what its patches show one layer earlier.
+    """
+    mean, deviation = (images.new_tensor(each).view(3, 1, 1) for each in (MEAN, STD))
+    seen = clip.vision_model(pixel_values=(images - mean) / deviation, output_hidden_states=True)
+    features: Tensor = seen.hidden_states[-2][:, 1:]
+    return features
 
 
 def pixel_targets(model: VisualTokenizer, images: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ def images() -> torch.Tensor:
     return torch.stack([torch.from_numpy(render(sample_scene(seed), 64).image) for seed in range(24)])
 
 
-@pytest.mark.parametrize(("experts", "layers", "inner"), [("feed-forward", 6, 320), ("decoupled", 4, 384)])
+@pytest.mark.parametrize(("experts", "layers", "inner"), [("feed-forward", 6, 320), ("decoupled", 5, 384)])
 def test_features_point_where_clips_do(images: torch.Tensor, experts: str, layers: int, inner: int) -> None:
     torch.manual_seed(0)
     options = {"experts": experts, "num_hidden_layers": layers, "intermediate_size": inner}
@@ -32,10 +32,10 @@ def test_features_point_where_clips_do(images: torch.Tensor, experts: str, layer
     with torch.inference_mode():
         ours = model(normalized(images[16:]), output_hidden_states=True).hidden_states
         seen = clip.vision_model(pixel_values=pixel_values(images[16:]), output_hidden_states=True).hidden_states
-    for place, least in ((0, 0.999), (1, 0.9), (4, 0.75)):
+    for place, least in ((0, 0.999), (1, 0.9), (4, 0.7)):
         assert torch.cosine_similarity(ours[place], seen[place], dim=-1).mean() > least
-    if layers > 5:
-        assert torch.equal(ours[6], ours[5])
+    for number in range(4, layers):  # CLIP's last layer isn't taken over
+        assert torch.equal(ours[number + 1], ours[number])
 
 
 def test_another_shape_is_refused(images: torch.Tensor) -> None:

@@ -193,7 +193,7 @@ _TABLE = (
         "curates pairs of pictures and texts from the web, and trains CLIP on them",
         reads=("text", "image"),
         writes=("text", "image"),
-        status="built",
+        status="verified",
         entry="koine.systems.metaclip.system:MetaClip",
         weights=(WeightsInfo("metaclip_400m, metaclip_2_5b", "ViT-B/32 to ViT-G/14", "CC BY-NC 4.0"),),
     ),

@@ -10,7 +10,8 @@ INSTALLED := $(VENV)/.installed-for-koine
 # One thread per process: the tests run in $(WORKERS) processes, and more threads than cores only wait for each other.
 THREADS := OMP_NUM_THREADS=1
 
-BENCHMARKS := world_render.py ferret_sampler.py curation_matching.py curation_run.py
+BENCHMARKS := world_render.py ferret_sampler.py curation_matching.py curation_run.py vqvae_sampling.py \
+  beit3_captioning.py
 
 .PHONY: tour test check nano claims bench help
 .DEFAULT_GOAL := help
@@ -45,7 +46,8 @@ check: $(INSTALLED)
 nano: $(INSTALLED)
 	$(BIN)/koine train language-model --ship
 	$(BIN)/koine train clip --ship
-	$(BIN)/koine train ferret --ship
+	$(BIN)/koine train in-context-language-model --ship
+	@for system in ferret vqvae spae beit3 metaclip; do $(BIN)/koine train $$system --ship || exit 1; done
 
 claims: $(INSTALLED)
 	$(BIN)/koine claims

@@ -222,22 +222,35 @@ def convert(source: str | os.PathLike[str], out: str | os.PathLike[str], **optio
     Args:
         source: a safetensors file of the flax tree, names joined by "/"; `params/` and `ema_params/` in front are
             taken off, the moving average preferred.
-        options: of `SpaeConfig.magvit`, such as `size="L"` or `pyramid=(32,)`.
+        options: fields of `SpaeConfig` that differ from the 2D network's, such as `image_size` and `pyramid`. Filters
+            and the codebook's size are read off the tensors.
     Raises:
-        InputError: the file isn't there or damaged, or doesn't fit the options.
+        InputError: the file isn't there or damaged, or doesn't fit the options; or there is no such option.
     """
+    for option in options:
+        if not hasattr(SpaeConfig, option):
+            raise InputError(f"a checkpoint of MAGVIT needs no {option}: leave it away")
     try:
         arrays = load_file(source)
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"{source} can't be read as safetensors ({error}): save the flax tree so, names joined by '/'"
         ) from error
-    config = SpaeConfig.magvit(**options)
-    model = build(config, convert_state(_chosen_tree(arrays), config))
+    tree = _chosen_tree(arrays)
+    config = SpaeConfig.magvit(**{**_told_by(tree), **options})
+    model = build(config, convert_state(tree, config))
     with write_atomically(out) as folder:
         folder.mkdir()
         model.save_pretrained(folder)
     return Path(out)
+
+
+def _told_by(tree: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Settings that the shapes of MAGVIT's tensors tell."""
+    first, codebook = tree.get("encoder/Conv_0/kernel"), tree.get("quantizer/codebook")
+    if first is None or codebook is None or first.ndim != 4 or codebook.ndim != 2:
+        raise InputError("the checkpoint has no encoder/Conv_0/kernel and quantizer/codebook: give a MAGVIT of 2D")
+    return {"filters": first.shape[3], "codebook_size": codebook.shape[0], "width": codebook.shape[1]}
 
 
 def _chosen_tree(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:

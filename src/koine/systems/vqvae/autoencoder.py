@@ -101,9 +101,11 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.encoder = Encoder(config, config.channels, config.downsamplings)
         pointwise = _CONVOLUTION[config.dimensions]
-        self.projection = pointwise(config.width, config.code_width, 1) if config.projection else nn.Identity()
+        self.codes_per_cell = config.codes_per_cell
+        cell = config.codes_per_cell * config.code_width
+        self.projection = pointwise(config.width, cell, 1) if config.projection else nn.Identity()
         self.quantizer = build_quantizer(config)
-        self.decoder = Decoder(config, config.code_width, config.channels, config.downsamplings, output=config.output)
+        self.decoder = Decoder(config, cell, config.channels, config.downsamplings, output=config.output)
 
     @property
     def quantizers(self) -> Sequence[Quantizer]:
@@ -111,12 +113,18 @@ class Autoencoder(nn.Module):
         return (self.quantizer,)
 
     def encode(self, pixels: Tensor) -> list[Quantized]:
-        """[b, channels, *size] to one grid: vectors [b, *grid, code_width], indices [b, *grid]."""
-        return [self.quantizer(self.projection(self.encoder(pixels)).movedim(1, -1))]
+        """[b, channels, *size] to one grid: vectors [b, *grid, code_width], indices [b, *grid].
+
+        Several codes per cell lie side by side: the grid's last axis is so many times as long.
+        """
+        cells = self.projection(self.encoder(pixels)).movedim(1, -1)
+        codes = cells.unflatten(-1, (self.codes_per_cell, -1)).flatten(-3, -2)
+        return [self.quantizer(codes)]
 
     def decode(self, vectors: Sequence[Tensor]) -> Tensor:
         """Codes [b, *grid, code_width], in a sequence of one, to [b, channels, *size]."""
-        return self.decoder(vectors[0].movedim(-1, 1))
+        cells = vectors[0].unflatten(-2, (-1, self.codes_per_cell)).flatten(-2)
+        return self.decoder(cells.movedim(-1, 1))
 
 
 class TwoLevelAutoencoder(nn.Module):

@@ -70,8 +70,8 @@ def sample(
             if given is not None:
                 code = torch.where(given[:, row, column] < 0, code, given[:, row, column])
             grids[:, row, column] = code
-            layers[0].write(seen[0], column, prior.embedding(code))
-        history.append(prior.embedding(grids[:, row]).permute(0, 2, 1))
+            layers[0].write(seen[0], column, prior.embed(code[:, None], column)[:, 0])
+        history.append(prior.embed(grids[:, row]).permute(0, 2, 1))
     return grids
 
 

@@ -75,6 +75,8 @@ class VQVAEConfig(PreTrainedConfig):
         projection: a pointwise convolution from `width` to `code_width`; without it they must be equal.
         output: "tanh" keeps the decoder's output in (-1, 1).
         codes, code_width: the codebook.
+        codes_per_cell: codes for each place of the grid, side by side in its last axis, all from one codebook, as in
+            the paper's experiment with 8x8x10 codes for a picture. The projection makes their vectors.
         codebook: how it learns: "ema" (moving averages), "gradient" or "spherical" (unit vectors).
         codebook_spread: bound of the uniform start of a gradient codebook; None is Sonnet's sqrt(3 / code_width).
         commitment: beta, the weight of the commitment loss.
@@ -113,6 +115,7 @@ class VQVAEConfig(PreTrainedConfig):
     output: Output = "linear"
     codes: int = 512
     code_width: int = 64
+    codes_per_cell: int = 1
     codebook: Codebook = "ema"
     codebook_spread: float | None = None
     commitment: float = 0.25
@@ -148,6 +151,11 @@ class VQVAEConfig(PreTrainedConfig):
             raise InputError(
                 f"code_width {self.code_width} isn't width {self.width}: make them equal, or set projection"
             )
+        if self.codes_per_cell < 1 or (self.codes_per_cell > 1 and (self.levels > 1 or not self.projection)):
+            raise InputError(
+                f"codes_per_cell {self.codes_per_cell} with {self.levels} levels and projection={self.projection}: "
+                "several codes take one level and a projection"
+            )
         if self.levels not in (1, 2) or self.dimensions not in (1, 2):
             raise InputError(
                 f"levels {self.levels} in {self.dimensions} dimensions can't be built: give 1 or 2 of each"
@@ -157,7 +165,8 @@ class VQVAEConfig(PreTrainedConfig):
                 f"image_size {self.image_size} isn't a multiple of {self.stride} pixels, the side of a code: give one"
             )
         if not self.prior_grid and self.image_size is not None:
-            self.prior_grid = [self.image_size // self.stride] * self.dimensions
+            side = self.image_size // self.stride
+            self.prior_grid = [*[side] * (self.dimensions - 1), side * self.codes_per_cell]
         self.prior_grid = list(self.prior_grid)
 
     @property

@@ -180,6 +180,7 @@ def _build_priors(config: VQVAEConfig) -> list[nn.Module]:
                 head=config.prior_head,
                 first_kernel=config.prior_first_kernel,
                 kernel=config.prior_kernel,
+                codes_per_cell=config.codes_per_cell,
                 attributes=[len(words) for words in config.prior_labels],
                 text_width=config.prior_text_width,
             )

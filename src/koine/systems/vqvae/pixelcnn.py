@@ -110,6 +110,7 @@ class GatedPixelCNN(nn.Module):
         width, layers: channels and depth.
         head: channels of the last layers.
         first_kernel, kernel: of the first, masked layer and of the others; odd.
+        codes_per_cell: codes that lie side by side for one cell of the picture; each learns its place among them.
         attributes, text_width: see `Condition`.
     """
 
@@ -122,6 +123,7 @@ class GatedPixelCNN(nn.Module):
         head: int = 512,
         first_kernel: int = 7,
         kernel: int = 3,
+        codes_per_cell: int = 1,
         attributes: Sequence[int] = (),
         text_width: int = 0,
     ) -> None:
@@ -130,6 +132,7 @@ class GatedPixelCNN(nn.Module):
             raise InputError(f"kernels {first_kernel} and {kernel} of a PixelCNN: give odd ones, which have a centre")
         self.codes, self.classes, self.text_width = codes, tuple(attributes), text_width
         self.embedding = nn.Embedding(codes, width)
+        self.places = nn.Embedding(codes_per_cell, width) if codes_per_cell > 1 else None
         self.layers: Sequence[GatedLayer] = nn.ModuleList(  # type: ignore[assignment]
             GatedLayer(
                 width,
@@ -157,10 +160,18 @@ class GatedPixelCNN(nn.Module):
             InputError: a code that the codebook hasn't, or a condition that doesn't fit.
         """
         self.check(grids, classes, text)
-        vertical = horizontal = self.embedding(grids).permute(0, 3, 1, 2)
+        vertical = horizontal = self.embed(grids).permute(0, 3, 1, 2)
         for layer in self.layers:
             vertical, horizontal = layer(vertical, horizontal, layer.asked(classes, text))
         return self.head(horizontal)
+
+    def embed(self, codes: Tensor, first: int = 0) -> Tensor:
+        """Codes [.., columns] of a row, from column `first` on, to [.., columns, width]."""
+        embedded = self.embedding(codes)
+        if self.places is None:
+            return embedded
+        columns = torch.arange(first, first + codes.shape[-1], device=codes.device)
+        return embedded + self.places(columns % self.places.num_embeddings)
 
     @property
     def head_convolutions(self) -> tuple[nn.Conv2d, nn.Conv2d]:

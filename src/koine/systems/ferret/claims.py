@@ -1,15 +1,14 @@
 """Ferret's claims at nano size: hybrid regions, the sampler, joint data, negatives, and the orientation fix.
 
 Every arm starts from the nano CLIP and the nano language model, learns from the same scenes for the same number of
-steps by the nano recipe, and is judged on test scenes.
+steps by the stages of the nano recipe, and is judged on test scenes.
 """
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ import torch
 from torch import nn
 
 from koine.data.world_probes import ASKED, existence_probes, grounding_probes, referring_probes, shared_box_probes
-from koine.data.world_regions import REGION_KINDS, Mixture
-from koine.evaluation.claims import Claim, Finding, Measurement, Measurements, judge, write_findings
+from koine.data.world_regions import REGION_KINDS
+from koine.evaluation.claims import Claim, Finding, Measurement, study
 from koine.evaluation.statistics import Interval, wilson
 from koine.evaluation.world_regions import answers_by_task, existence, grounding_accuracy
 from koine.sentence import Example
-from koine.systems.ferret.recipe import NanoRecipe, WorldData
+from koine.systems.ferret.recipe import ALIGNMENT_MIXTURE, MIXTURE, NanoRecipe, WorldData
 from koine.systems.ferret.sampler import GeoRegionSampler
 from koine.systems.ferret.system import Ferret
 from koine.training import run
@@ -54,10 +53,12 @@ ORIENTATIONS: dict[str, Any] = {
     "published": {"orientation": "published", "alignment": "centers"},
 }
 
-SCENES, NESTED_SCENES, TURNS, STEPS, BATCH = 12_000, 4_000, 2, 600, 48
-"""Conversations, turns in each, steps of the nano recipe, and conversations in a step."""
+SINGLE_SCENES, SCENES, NESTED_SCENES, TURNS = 4000, 8000, 4000, 2
+"""Conversations of the first stage, of the second about scenes of any kind and nested ones; turns in each."""
+STEPS, BATCH = (150, 350), 32
+"""Steps of the two stages of the nano recipe, and conversations in a step."""
 JUDGED = 200
-_BUDGET = f"{SCENES + NESTED_SCENES} conversations of {TURNS} turns, {STEPS} steps of {BATCH}."
+_BUDGET = f"{SINGLE_SCENES} and {SCENES + NESTED_SCENES} conversations of {TURNS} turns, {STEPS} steps of {BATCH}."
 _REFER = tuple(f"{kind} name" for kind in REGION_KINDS)
 
 CLAIMS = {
@@ -121,33 +122,19 @@ CLAIMS = {
 def run_claims(names: Sequence[str], seeds: int, out: Path) -> list[Finding]:
     """Measure the arms that the named claims need (or read what an earlier run measured) and write the findings."""
     settings = {
+        "single": SINGLE_SCENES,
         "scenes": SCENES,
         "nested": NESTED_SCENES,
         "turns": TURNS,
         "steps": STEPS,
         "batch": BATCH,
-        "arms": _described(),
+        "arms": {name: asdict(arm) for name, arm in ARMS.items()},
     }
-    found = Measurements(out / "ferret.measurements.json", settings)
-    needed = {
-        name: [(arm, seed) for seed in range(seeds) for arm in (claim.ours, claim.baseline)]
-        for name, claim in CLAIMS.items()
-    }
-    # models this small gain little from a second thread: one process per core
-    found.collect([pair for name in names for pair in needed[name]], _measure, jobs=os.cpu_count() or 1)
-    # what earlier runs measured is written again, so that running one claim does not lose the others
-    known = [name for name, pairs in needed.items() if all(found.has(*pair) for pair in pairs)]
-    findings = {name: judge(name, CLAIMS[name], range(seeds), found.get) for name in known}
     setting = (
         f"{seeds} seeds; the budget stands with each claim. Trained arms are judged on {JUDGED} test scenes and "
         f"{JUDGED} nested test scenes that no training saw."
     )
-    write_findings("ferret", list(findings.values()), out, setting=setting)
-    return [findings[name] for name in names]
-
-
-def _described() -> dict[str, object]:
-    return {name: asdict(arm) for name, arm in ARMS.items()}
+    return study("ferret", CLAIMS, names, seeds, out, measure=_measure, settings=settings, setting=setting)
 
 
 def _measure(arm: str, seed: int) -> Measurement:
@@ -158,10 +145,15 @@ def _measure(arm: str, seed: int) -> Measurement:
 
 def train_arm(arm: Arm, seed: int) -> Ferret:
     """A nano Ferret of that arm."""
-    mixture = Mixture(**dict.fromkeys(("describe", *arm.without), 0.0))
-    data = WorldData(scenes=SCENES, nested_scenes=NESTED_SCENES, turns=TURNS, mixture=mixture, seed=seed)
-    recipe = NanoRecipe(data_set=data, options=arm.options, seed=seed)
-    overrides = {"steps": STEPS, "batch_size": BATCH, "seed": seed}
+    lacking = dict.fromkeys(("describe", *arm.without), 0.0)
+    align, instruct = (replace(mixture, **lacking) for mixture in (ALIGNMENT_MIXTURE, MIXTURE))
+    recipe = NanoRecipe(
+        alignment_set=WorldData(0, 0, SINGLE_SCENES, turns=TURNS, mixture=align, seed=seed),
+        data_set=WorldData(SCENES, NESTED_SCENES, 0, turns=TURNS, mixture=instruct, seed=seed),
+        options=arm.options,
+        seed=seed,
+    )
+    overrides = {"align.steps": STEPS[0], "instruct.steps": STEPS[1], "batch_size": BATCH, "seed": seed}
     with tempfile.TemporaryDirectory() as folder:
         finished = run(recipe, folder, overrides=overrides, quiet=True)
         return Ferret.load(str(finished))

@@ -6,14 +6,13 @@ noisy; only what curation leaves of that web differs. All are asked to name sing
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from koine.curation.balancing import tail_share, threshold_for
-from koine.evaluation.claims import Claim, Finding, Measurement, Measurements, judge, write_findings
+from koine.evaluation.claims import Claim, Finding, Measurement, study
 from koine.systems.metaclip.recipe import NanoRecipe
 from koine.systems.metaclip.single_things import concept_accuracy, single_things
 from koine.systems.metaclip.system import MetaClip
@@ -130,23 +129,12 @@ def run_claims(names: Sequence[str], seeds: int, out: Path) -> list[Finding]:
         "judged": JUDGED,
         "arms": {name: asdict(arm) for name, arm in ARMS.items()},
     }
-    found = Measurements(out / "metaclip.measurements.json", settings)
-    needed = {
-        name: [(arm, seed) for seed in range(seeds) for arm in (claim.ours, claim.baseline)]
-        for name, claim in CLAIMS.items()
-    }
-    # models this small gain little from a second thread: one process per core
-    found.collect([pair for name in names for pair in needed[name]], measure, jobs=os.cpu_count() or 1)
-    # what earlier runs measured is written again, so that running one claim does not lose the others
-    known = [name for name, pairs in needed.items() if all(found.has(*pair) for pair in pairs)]
-    findings = {name: judge(name, CLAIMS[name], range(seeds), found.get) for name in known}
     setting = (
         f"{seeds} seeds, each with a web, draws and first weights of its own. t = {THRESHOLD:g} texts per entry. "
         f"Figures are shares of right names of {JUDGED} single things on test scenes among 48 pairs of colour and "
         "shape, each pair counting alike; the head is the 12 most mentioned pairs."
     )
-    write_findings("metaclip", list(findings.values()), out, setting=setting)
-    return [findings[name] for name in names]
+    return study("metaclip", CLAIMS, names, seeds, out, measure=measure, settings=settings, setting=setting)
 
 
 def measure(arm: str, seed: int) -> Measurement:

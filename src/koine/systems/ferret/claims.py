@@ -55,7 +55,7 @@ ORIENTATIONS: dict[str, Any] = {
 
 SINGLE_SCENES, SCENES, NESTED_SCENES, TURNS = 4000, 8000, 4000, 2
 """Conversations of the first stage, of the second about scenes of any kind and nested ones; turns in each."""
-STEPS, BATCH = (150, 350), 32
+STEPS, BATCH = (120, 280), 32
 """Steps of the two stages of the nano recipe, and conversations in a step."""
 JUDGED = 200
 _BUDGET = f"{SINGLE_SCENES} and {SCENES + NESTED_SCENES} conversations of {TURNS} turns, {STEPS} steps of {BATCH}."

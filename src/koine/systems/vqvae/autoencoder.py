@@ -112,14 +112,17 @@ class Autoencoder(nn.Module):
         """The only one."""
         return (self.quantizer,)
 
-    def encode(self, pixels: Tensor) -> list[Quantized]:
-        """[b, channels, *size] to one grid: vectors [b, *grid, code_width], indices [b, *grid].
+    def features(self, pixels: Tensor) -> Tensor:
+        """[b, channels, *size] to [b, *grid, code_width], what will be replaced by codes.
 
         Several codes per cell lie side by side: the grid's last axis is so many times as long.
         """
         cells = self.projection(self.encoder(pixels)).movedim(1, -1)
-        codes = cells.unflatten(-1, (self.codes_per_cell, -1)).flatten(-3, -2)
-        return [self.quantizer(codes)]
+        return cells.unflatten(-1, (self.codes_per_cell, -1)).flatten(-3, -2)
+
+    def encode(self, pixels: Tensor) -> list[Quantized]:
+        """[b, channels, *size] to one grid: vectors [b, *grid, code_width], indices [b, *grid]."""
+        return [self.quantizer(self.features(pixels))]
 
     def decode(self, vectors: Sequence[Tensor]) -> Tensor:
         """Codes [b, *grid, code_width], in a sequence of one, to [b, channels, *size]."""

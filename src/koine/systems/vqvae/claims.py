@@ -24,9 +24,17 @@ from koine.training import run
 from koine.world.cache import rendered_scenes
 
 SCENES, SINGLE_SCENES, BATCH = 5_000, 10_000, 32
-CODE_STEPS, PRIOR_STEPS = 400, 600
+CODE_STEPS, PRIOR_STEPS = 500, 800
 JUDGED = 500
-SMALL: dict[str, Any] = {"width": 64, "block_width": 32, "codes": 512, "prior_width": 48, "prior_layers": 6}
+SMALL: dict[str, Any] = {
+    "width": 64,
+    "block_width": 32,
+    "codes": 512,
+    "code_width": 32,
+    "codes_per_cell": 1,
+    "prior_width": 48,
+    "prior_layers": 6,
+}
 SONNET: dict[str, Any] = {"warm_start": False, "ema_restart_below": 0.0}
 CODEBOOKS: dict[str, dict[str, Any]] = {
     "moving averages": SONNET,
@@ -131,7 +139,7 @@ def measure(arm: str, seed: int) -> Measurement:
 
 
 def _train(options: dict[str, Any], seed: int, *, prior: bool) -> VQVAEModel:
-    recipe = NanoRecipe(scenes=SCENES, single_scenes=SINGLE_SCENES, options={**SMALL, **options}, seed=seed)
+    recipe = NanoRecipe(SCENES, SINGLE_SCENES, features_first=False, options={**SMALL, **options})
     overrides = {"codes.steps": CODE_STEPS, "prior.steps": PRIOR_STEPS, "batch_size": BATCH, "seed": seed}
     with tempfile.TemporaryDirectory() as folder:
         finished = run(recipe, folder, stage="codes", overrides=overrides, quiet=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from koine.systems.vqvae.config import VQVAEConfig
 from koine.systems.vqvae.likelihood import NATS_PER_BIT
@@ -28,16 +29,16 @@ UNSAID_SHARES = (0.5, 0.1, 0.1)
 
 
 class Pixels(TrainingData):
-    """Pictures uint8 [n, H, W, 3], in the model's pixel range."""
+    """Pictures uint8 [n, H, W, 3] in the model's pixel range, to be rebuilt from codes or from features."""
 
-    def __init__(self, images: Tensor, config: VQVAEConfig) -> None:
-        self.images, self.config = images, config
+    def __init__(self, images: Tensor, config: VQVAEConfig, *, coded: bool) -> None:
+        self.images, self.config, self.coded = images, config, coded
 
     def __len__(self) -> int:
         return len(self.images)
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
-        return {"pixels": to_model_range(self.images[indices], self.config)}
+        return {"pixels" if self.coded else "uncoded": to_model_range(self.images[indices], self.config)}
 
 
 class Codes(TrainingData):
@@ -55,16 +56,17 @@ class Codes(TrainingData):
 
 
 def nano_config(**options: Any) -> VQVAEConfig:
-    """8x8 pixels to one of 1024 codes, so 64 codes to a picture of 64x64, and a prior that knows `LABELS`."""
+    """8x8 pixels to two of 512 codes, so 128 codes to a picture of 64x64, and a prior that knows `LABELS`."""
     settings: dict[str, Any] = {
         "width": 96,
         "first_width": 32,
         "downsamplings": 3,
         "blocks": 2,
         "block_width": 48,
-        "codes": 1024,
-        "code_width": 32,
-        "ema_restart_below": 0.1,
+        "codes": 512,
+        "code_width": 16,
+        "codes_per_cell": 2,
+        "ema_restart_below": 0.2,
         "warm_start": True,
         "data_variance": 0.02,
         "image_size": 64,
@@ -72,7 +74,7 @@ def nano_config(**options: Any) -> VQVAEConfig:
         "prior_width": 64,
         "prior_layers": 8,
         "prior_head": 128,
-        "prior_first_kernel": 5,
+        "prior_first_kernel": 7,
         "prior_labels": [list(words) for words in LABELS],
     }
     return VQVAEConfig(**{**settings, **options})
@@ -80,44 +82,57 @@ def nano_config(**options: Any) -> VQVAEConfig:
 
 @dataclass
 class NanoRecipe(Recipe):
-    """The nano VQ-VAE: first the codes, on scenes of all kinds; then the prior, on codes of scenes with one thing.
+    """The nano VQ-VAE.
+
+    First encoder and decoder learn without codes: a codebook that starts from features which mean nothing yet follows
+    them for long, and keeps shades of the table instead of the colours of things. Then k-means puts the codes among the
+    features, and all learn together, on scenes of all kinds. Last the prior, on codes of scenes with one thing.
 
     Attributes:
         scenes, single_scenes: of the training split, any kind and with one thing only.
+        features_first: whether there is the first stage, without codes.
         options: fields of `VQVAEConfig` that differ from the nano's.
-        seed: of the weights.
     """
 
     scenes: int = 20_000
     single_scenes: int = 20_000
+    features_first: bool = True
     options: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
 
     name = "vqvae-nano"
-    stages = (
-        Stage("codes", steps=3000, batch_size=32, learning_rate=8e-4, trainable=("autoencoder",)),
-        Stage("prior", steps=3000, batch_size=32, learning_rate=1.5e-3, weight_decay=0.01, trainable=("priors",)),
-    )
 
     def __post_init__(self) -> None:
         self._autoencoder: VQVAEModel | None = None
+        codes = Stage("codes", steps=3200, batch_size=32, learning_rate=1e-3, trainable=("autoencoder",))
+        features = replace(codes, name="features", steps=800, learning_rate=1.5e-3, schedule="constant")
+        prior = replace(
+            codes,
+            name="prior",
+            steps=3000,
+            batch_size=16,
+            learning_rate=1.5e-3,
+            weight_decay=0.01,
+            trainable=("priors",),
+        )
+        self.stages = (features, codes, prior) if self.features_first else (codes, prior)
 
     def build_model(self) -> VQVAEModel:
         return VQVAEModel(nano_config(**self.options))
 
     def load(self, model: Any, folder: Path) -> None:
-        """Takes over the trained autoencoder, whose codes the next stage's data are."""
+        """Takes over the trained autoencoder, whose codes the prior's data are, and lets the prior begin from them."""
         super().load(model, folder)
         self._autoencoder = model
-        start_from_codebook(model.priors[0], model.autoencoder.quantizer.codebook)
+        if folder.name == "codes":
+            start_from_codebook(model.priors[0], model.autoencoder.quantizer.codebook)
 
     def data(self, stage: Stage) -> TrainingData:
         single = rendered_scenes("train", self.single_scenes, kind="single")
-        if stage.name == "codes":
+        if stage.name != "prior":
             images = torch.cat(
                 [torch.from_numpy(rendered_scenes("train", self.scenes).images), torch.from_numpy(single.images)]
             )
-            return Pixels(images, nano_config(**self.options))
+            return Pixels(images, nano_config(**self.options), coded=stage.name == "codes")
         assert self._autoencoder is not None  # `load` comes first
         return Codes(encode_all(self._autoencoder, torch.from_numpy(single.images)), classes_of(single), UNSAID_SHARES)
 
@@ -126,6 +141,8 @@ class NanoRecipe(Recipe):
         scenes = rendered_scenes("validation", 200, kind="single")
         images = torch.from_numpy(scenes.images)
         grids = encode_all(model, images)
+        if stage.name == "features":
+            return {}
         if stage.name == "codes":
             return {"psnr": psnr(decode_all(model, grids), images)}
         return {"bits of a code": prior_bits(model, grids, classes_of(scenes))}
@@ -147,13 +164,30 @@ class NanoRecipe(Recipe):
         if "grids" in batch:
             nats = model.prior_nats([batch["grids"]], classes=batch["classes"]).mean()
             return {"loss": nats, "bits": nats.detach() / NATS_PER_BIT}
+        if "uncoded" in batch:
+            return _feature_loss(model, batch["uncoded"])
         found = model(batch["pixels"])
         [grid] = found.quantized
         return {
             "loss": found.loss,
-            "psnr": -10 * torch.log10(found.reconstruction_loss.detach() * model.config.data_variance),
+            "psnr": _decibels(found.reconstruction_loss * model.config.data_variance),
             "perplexity": grid.perplexity,
         }
+
+
+def _feature_loss(model: VQVAEModel, pixels: Tensor) -> dict[str, Tensor]:
+    """Of a plain autoencoder; a little weight on the features' size keeps the cloud small that codes will be put in."""
+    features = model.autoencoder.features(pixels)  # type: ignore[union-attr, operator]
+    error = F.mse_loss(model.autoencoder.decode([features]).float(), pixels)
+    return {
+        "loss": error / model.config.data_variance + 1e-3 * features.float().square().mean(),
+        "psnr": _decibels(error),
+    }
+
+
+def _decibels(error: Tensor) -> Tensor:
+    """PSNR of a mean squared error of pixels that cover a range of 1."""
+    return -10 * torch.log10(error.detach())
 
 
 @torch.no_grad()

@@ -42,7 +42,8 @@ def scenes(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("scenes")
 def test_the_nano_recipe_trains_codes_and_then_their_prior(tmp_path: Path) -> None:
     recipe = NanoRecipe(options=SMALL)
-    overrides = {"codes.steps": "2", "prior.steps": "2", "batch_size": "8"}
+    overrides = {"steps": "2", "batch_size": "8"}
+    run(recipe, tmp_path, stage="features", overrides=overrides, quiet=True)
     codes = run(recipe, tmp_path, stage="codes", overrides=overrides, quiet=True)
     trained = VQVAE.load(str(codes)).model
     finished = VQVAE.load(str(run(recipe, tmp_path, overrides=overrides, quiet=True)))
@@ -54,7 +55,7 @@ def test_the_nano_recipe_trains_codes_and_then_their_prior(tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("scenes")
 def test_the_prior_learns_the_codes_of_the_trained_autoencoder(tmp_path: Path) -> None:
-    recipe = NanoRecipe(options=SMALL)
+    recipe = NanoRecipe(options=SMALL, features_first=False)
     folder = run(recipe, tmp_path, stage="codes", overrides={"steps": "1", "batch_size": "4"}, quiet=True)
     model = recipe.build_model()
     recipe.load(model, folder)

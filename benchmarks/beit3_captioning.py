@@ -50,7 +50,7 @@ class JoinedCache:
 def straightforward(model: Beit3Model, images: Tensor, options: Decoding) -> Tensor:
     """Ids as `koine.systems.beit3.decoding.write` returns them, by the published algorithm step by step."""
     config, beams, limit = model.config, options.beams, options.max_length
-    batch, image_tokens = len(images), config.image_tokens
+    batch = len(images)
     images = images.repeat_interleave(beams, dim=0)
     cache = JoinedCache()
     ids = torch.full((batch * beams, 2), config.mask_token_id)
@@ -102,7 +102,6 @@ def straightforward(model: Beit3Model, images: Tensor, options: Decoding) -> Ten
         text = hypothesis[1]
         result[example, : len(text)] = text
         result[example, len(text)] = config.eos_token_id
-    assert int((result[:, 0] == config.bos_token_id).sum()) == batch and image_tokens
     return result
 
 
@@ -124,7 +123,7 @@ def main() -> int:
     parser.add_argument("--beams", type=int, default=3)
     parser.add_argument("--length", type=int, default=20)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)

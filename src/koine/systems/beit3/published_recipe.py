@@ -312,7 +312,8 @@ class FineTuningRecipe(Recipe):
     def _data(self) -> str:
         if len(self.data_files) != 1:
             raise InputError(
-                f"fine-tuning takes one folder of annotations as published, not {len(self.data_files)}: give it with --data"
+                f"fine-tuning takes one folder of annotations as published, not {len(self.data_files)}: give it with "
+                "--data"
             )
         return self.data_files[0]
 

@@ -1,0 +1,68 @@
+"""VQ-VAE from the command line: photographs of any size, words, and errors of one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as pil
+
+from koine.cli import main
+from koine.registry import SYSTEMS, weights_folder
+
+pytestmark = pytest.mark.skipif(
+    SYSTEMS["vqvae"].entry is None or not weights_folder("vqvae").is_dir(), reason="the nano VQ-VAE isn't in this build"
+)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """Something as irregular as a photograph, at a size that is no multiple of anything."""
+    rng = np.random.default_rng(0)
+    coarse = pil.fromarray(rng.integers(0, 256, (9, 13, 3), dtype=np.uint8))
+    path = tmp_path / "photo.jpg"
+    coarse.resize((337, 211), pil.Resampling.BICUBIC).save(path)
+    return path
+
+
+def test_a_photograph_is_rebuilt_at_its_size(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "rebuilt.png"
+    assert main(["run", "vqvae", "--image", str(photo), "--out", str(out), "--json"]) == 0
+    details = json.loads(capsys.readouterr().out)["details"]
+    original, rebuilt = (np.asarray(pil.open(path).convert("RGB"), np.float64) for path in (photo, out))
+    assert rebuilt.shape == original.shape
+    measured = 10 * np.log10(255**2 / np.square(original - rebuilt).mean())
+    assert details["psnr"] == pytest.approx(measured, abs=1e-6) and measured > 12
+    assert details["prior_bits"] > 0
+
+
+def test_words_are_drawn(tmp_path: Path) -> None:
+    pictures = []
+    for seed in ("1", "1", "2"):
+        out = tmp_path / f"{len(pictures)}.png"
+        assert main(["run", "vqvae", "--ask", "a large red cube", "--seed", seed, "--out", str(out)]) == 0
+        pictures.append(np.asarray(pil.open(out)))
+    assert pictures[0].shape == (64, 64, 3)
+    assert np.array_equal(pictures[0], pictures[1]) and not np.array_equal(pictures[0], pictures[2])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--ask", "a pink cube"], "no word for this prior 'pink'"),
+        (["--image", "{tiny}"], "smaller than the 8x8 pixels of one code"),
+        (["--image", "{photo}", "--ask", "red"], "give one or the other"),
+        (["--image", "{photo}", "--box", "1,1,9,9"], "not a part of kind Region"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str], words: str, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = tmp_path / "tiny.png"
+    pil.new("RGB", (5, 30)).save(tiny)
+    given = [argument.format(photo=photo, tiny=tiny) for argument in arguments]
+    assert main(["run", "vqvae", *given]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ") and words in error and "\n" not in error

@@ -54,9 +54,9 @@ ORIENTATIONS: dict[str, Any] = {
 }
 
 SINGLE_SCENES, SCENES, NESTED_SCENES, TURNS = 4000, 8000, 4000, 2
-"""Conversations of the first stage, of the second about scenes of any kind and nested ones; turns in each."""
-STEPS, BATCH = (120, 280), 32
-"""Steps of the two stages of the nano recipe, and conversations in a step."""
+"""Conversations of the first stage, of the others about scenes of any kind and nested ones; turns in each."""
+STEPS, BATCH = (100, 120, 200), 32
+"""Steps of the three stages of the nano recipe, and conversations in a step."""
 JUDGED = 200
 _BUDGET = f"{SINGLE_SCENES} and {SCENES + NESTED_SCENES} conversations of {TURNS} turns, {STEPS} steps of {BATCH}."
 _REFER = tuple(f"{kind} name" for kind in REGION_KINDS)
@@ -149,11 +149,13 @@ def train_arm(arm: Arm, seed: int) -> Ferret:
     align, instruct = (replace(mixture, **lacking) for mixture in (ALIGNMENT_MIXTURE, MIXTURE))
     recipe = NanoRecipe(
         alignment_set=WorldData(0, 0, SINGLE_SCENES, turns=TURNS, mixture=align, seed=seed),
+        choosing_set=WorldData(SCENES, NESTED_SCENES, 0, most_things=3, turns=TURNS, mixture=align, seed=1000 + seed),
         data_set=WorldData(SCENES, NESTED_SCENES, 0, turns=TURNS, mixture=instruct, seed=seed),
         options=arm.options,
         seed=seed,
     )
-    overrides = {"align.steps": STEPS[0], "instruct.steps": STEPS[1], "batch_size": BATCH, "seed": seed}
+    steps = {f"{stage.name}.steps": count for stage, count in zip(recipe.stages, STEPS, strict=True)}
+    overrides = {**steps, "batch_size": BATCH, "seed": seed}
     with tempfile.TemporaryDirectory() as folder:
         finished = run(recipe, folder, overrides=overrides, quiet=True)
         return Ferret.load(str(finished))

@@ -24,17 +24,22 @@ from koine.systems.ferret.batches import PackedExamples, normalize
 from koine.systems.ferret.config import FerretConfig
 from koine.systems.ferret.model import FerretForConditionalGeneration
 from koine.systems.ferret.processor import FerretProcessor
+from koine.systems.ferret.projector_start import start_projector
 from koine.systems.ferret.prompt import TOKENIZER_FILE, load_tokenizer
 from koine.systems.ferret.published_recipe import PublishedRecipe
 from koine.systems.ferret.system import Ferret
 from koine.training import Recipe, Stage, TrainingData
 from koine.training.data import Batch
 from koine.world.cache import rendered_scenes
-from koine.world.scene import Kind
+from koine.world.scene import MAX_THINGS, Kind
 
 ALIGNMENT_MIXTURE = Mixture(refer=0, purpose=0, locate=3.0, describe=1.0, exists=0.8, absent=0.4, ask=1.6, colourless=0)
 """Of the first stage: to read a place off the picture must be learnt before it can be asked about one of many."""
 MIXTURE = Mixture(refer=3.6, purpose=0.4, locate=3.4, describe=0.8, exists=0.6, absent=0.6, ask=0.6, colourless=0.25)
+
+
+STARTING_SCENES = 2000
+"""Scenes from which the projector gets its start."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class WorldData:
     Attributes:
         scenes, nested_scenes, single_scenes: of the training split: any kind, with one thing inside or under another,
             with one thing only.
+        most_things: scenes with more are left out.
         turns: in each conversation.
         mixture: kinds of turns.
         seed: of the conversations.
@@ -52,6 +58,7 @@ class WorldData:
     scenes: int = 40_000
     nested_scenes: int = 8_000
     single_scenes: int = 8_000
+    most_things: int = MAX_THINGS
     turns: int = 2
     mixture: Mixture = MIXTURE
     seed: int = 0
@@ -62,7 +69,8 @@ class WorldData:
         for kind, count in kinds.items():
             if count:
                 scenes = rendered_scenes("train", count, kind=kind)
-                yield from conversations(iter(scenes), seed=self.seed, mixture=self.mixture, turns=self.turns)
+                few = (seen for seen in scenes if len(seen[0].things) <= self.most_things)
+                yield from conversations(few, seed=self.seed, mixture=self.mixture, turns=self.turns)
 
 
 class Conversations(TrainingData):
@@ -83,19 +91,23 @@ class Conversations(TrainingData):
 class NanoRecipe(Recipe):
     """The nano Ferret, from the nano CLIP and the nano language model, with CLIP frozen as in the paper (section 4).
 
-    CLIP being frozen, its features are computed once. Patches carry their places (`image_positions`) from the start.
-    First the projector and the language model learn to read pictures of single things, as LLaVA's do from captions,
-    which the paper starts from; then everything is asked.
+    CLIP being frozen, its features are computed once. Patches carry their places (`image_positions`) from the start,
+    and begin near the words for what they show (`projector_start`). The projector and the language model learn to read
+    pictures of single things, as LLaVA's do from captions, which the paper starts from; then to choose one of two or
+    three; then everything is asked.
 
     Attributes:
-        alignment_set: the conversations of the first stage, without regions in the questions.
-        data_set: those of the second.
+        alignment_set, choosing_set: the conversations of the first two stages, without regions in the questions.
+        data_set: those of the last.
         options: fields of `FerretConfig` that differ from the nano's.
         seed: of the weights that start from nothing.
     """
 
     alignment_set: WorldData = field(
         default_factory=lambda: WorldData(scenes=0, nested_scenes=0, single_scenes=16_000, mixture=ALIGNMENT_MIXTURE)
+    )
+    choosing_set: WorldData = field(
+        default_factory=lambda: WorldData(single_scenes=2_000, most_things=3, mixture=ALIGNMENT_MIXTURE, seed=1)
     )
     data_set: WorldData = field(default_factory=WorldData)
     options: dict[str, Any] = field(default_factory=dict)
@@ -106,10 +118,11 @@ class NanoRecipe(Recipe):
     def __post_init__(self) -> None:
         trained = ("projector", "image_positions", "language_model")
         sampler = () if self.options.get("region_features") == "none" else ("region_sampler",)
-        align = Stage("align", steps=1000, batch_size=48, learning_rate=1.5e-3, weight_decay=0.02, betas=(0.9, 0.98))
+        align = Stage("align", steps=600, batch_size=48, learning_rate=1.5e-3, weight_decay=0.02, betas=(0.9, 0.98))
         self.stages = (
             replace(align, trainable=trained),
-            replace(align, name="instruct", steps=3400, trainable=(*trained, *sampler)),
+            replace(align, name="choose", steps=1200, trainable=trained),
+            replace(align, name="instruct", steps=2000, learning_rate=1.2e-3, trainable=(*trained, *sampler)),
         )
 
     @cached_property
@@ -131,10 +144,11 @@ class NanoRecipe(Recipe):
             target = model.language_model.get_parameter(name)
             with torch.no_grad():
                 target[: len(weight)] = weight  # the row of the region token keeps its own start
+        start_projector(model, rendered_scenes("train", STARTING_SCENES), self.processor.tokenizer)
         return model
 
     def data(self, stage: Stage) -> TrainingData:
-        data_set = self.alignment_set if stage.name == "align" else self.data_set
+        data_set = {"align": self.alignment_set, "choose": self.choosing_set}.get(stage.name, self.data_set)
         packed = self.processor.pack([self.processor.encode(example) for example in data_set.examples()])
         packed.vision_features = encode_all(self.build_model().eval(), packed.images)
         return Conversations(packed)

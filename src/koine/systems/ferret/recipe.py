@@ -122,7 +122,7 @@ class NanoRecipe(Recipe):
         self.stages = (
             replace(align, trainable=trained),
             replace(align, name="choose", steps=1200, trainable=trained),
-            replace(align, name="instruct", steps=2000, learning_rate=1.2e-3, trainable=(*trained, *sampler)),
+            replace(align, name="instruct", steps=2600, learning_rate=1.2e-3, trainable=(*trained, *sampler)),
         )
 
     @cached_property

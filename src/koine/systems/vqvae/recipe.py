@@ -178,7 +178,7 @@ class NanoRecipe(Recipe):
 
 def _feature_loss(model: VQVAEModel, pixels: Tensor) -> dict[str, Tensor]:
     """Of a plain autoencoder; a little weight on the features' size keeps the cloud small that codes will be put in."""
-    features = model.autoencoder.features(pixels)  # type: ignore[union-attr, operator]
+    features = model.autoencoder.features(pixels)  # type: ignore[operator]
     error = F.mse_loss(model.autoencoder.decode([features]).float(), pixels)
     return {
         "loss": error / model.config.data_variance + 1e-3 * features.float().square().mean(),

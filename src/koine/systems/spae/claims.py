@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,7 @@ from koine.systems.spae.episodes import Protocol, sample_episodes
 from koine.systems.spae.guidance import similarities, word_vectors
 from koine.systems.spae.in_context import InContextModel
 from koine.systems.spae.model import SpaeModel
-from koine.systems.spae.objective import Objective
-from koine.systems.spae.recipe import TEMPLATES, NanoRecipe
+from koine.systems.spae.recipe import OBJECTIVE, TEMPLATES, NanoRecipe
 from koine.systems.spae.system import Spae, Spelling, processor_of, read_tokenizer
 from koine.systems.spae.weights import load_folder
 from koine.training import run
@@ -51,14 +50,14 @@ ARMS = {
     "one frozen layer": Arm(_ONE_LAYER, _UNGUIDED),
     "one learnt layer": Arm({**_ONE_LAYER, "codebook": "learnt"}, _UNGUIDED),
 }
-SCENES, SINGLE_SCENES, STEPS, BATCH = 3_000, 2_000, 250, 32
+SCENES, SINGLE_SCENES, STEPS, BATCH = 3_000, 2_000, (150, 350), 32
 FILTERS = 32
 """Channels of the arms' first level: two thirds of the shipped model's."""
 JUDGED = 200
 EPISODES = 200
 WAYS = ("shape", "colour")
 """Attributes whose values are the classes of episodes."""
-_BUDGET = f"{SCENES + SINGLE_SCENES} pictures, {STEPS} steps of {BATCH}."
+_BUDGET = f"{SCENES + SINGLE_SCENES} pictures, {sum(STEPS)} steps of {BATCH}."
 
 CLAIMS = {
     "average-against-residual": Claim(
@@ -169,11 +168,11 @@ def _measure(arm: str, seed: int) -> Measurement:
     recipe = NanoRecipe(
         scenes=SCENES,
         single_scenes=SINGLE_SCENES,
-        objective=Objective(**{"prefix_share": 0.5, **spae.objective}),
+        objective=replace(OBJECTIVE, **spae.objective),
         options={"filters": FILTERS, **spae.options},
         seed=seed,
     )
-    overrides = {"steps": STEPS, "batch_size": BATCH, "seed": seed}
+    overrides = {"appearance.steps": STEPS[0], "words.steps": STEPS[1], "batch_size": BATCH, "seed": seed}
     with tempfile.TemporaryDirectory() as folder:
         finished = run(recipe, folder, overrides=overrides, quiet=True)
         return measure(finished, seed=seed)

@@ -25,6 +25,8 @@ PUBLISHED_FILTERS = {"B": 64, "L": 128}
 """MAGVIT's two sizes. Which one SPAE had, if any, is not known."""
 THRESHOLDS = (0.98, 0.95, 0.9, 0.85, 0.8)
 """rho of the layers that are guided (section 3.3 of the paper)."""
+NANO_THRESHOLDS = (0.98, 0.8, 0.6)
+"""Among forty words that guide, the published ones leave one in each pool: a colour or a shape, never both."""
 
 
 class SpaeConfig(PreTrainedConfig):
@@ -156,6 +158,6 @@ class SpaeConfig(PreTrainedConfig):
             "patch": 2,
             "codebook_size": codebook_size,
             "pyramid": (1, 2, 4, 8, 8, 8),
-            "thresholds": THRESHOLDS[:3],
+            "thresholds": NANO_THRESHOLDS,
         }
         return cls(**{**settings, **options})

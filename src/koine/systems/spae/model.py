@@ -90,6 +90,11 @@ class SpaeModel(PreTrainedModel):
         self.table.copy_(table)
         self.token_ids.copy_(token_ids)
 
+    @property
+    def words(self) -> Tensor:
+        """The codebook [codes, width], frozen or learnt."""
+        return self.quantizer.codebook if self.config.codebook == "learnt" else self.table
+
     @torch.no_grad()
     def start_at_scale_of_table(self) -> None:
         """Scales the first weights so that features begin as large as words, and the decoder takes these as of size 1.
@@ -150,10 +155,8 @@ class SpaeModel(PreTrainedModel):
         Raises:
             InputError: see `combine_codes`.
         """
-        if self.config.codebook == "learnt":
-            return self.decode(torch.nn.functional.embedding(tokens[0], self.quantizer.codebook))
         settings: dict[str, Any] = {"rule": self.config.rule, "filling": self.config.filling}
-        return self.decode(combine_codes(tokens, self.table, self.config.layers, **settings))
+        return self.decode(combine_codes(tokens, self.words, self.config.layers, **settings))
 
 
 def _check_pixels(pixel_values: Tensor, size: int) -> None:

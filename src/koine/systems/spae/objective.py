@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from koine.parts.quantize import entropy_loss, squared_distances
 from koine.parts.residual_quantize import LayeredCodes
 from koine.systems.spae.guidance import candidate_pools, draw_candidates, semantic_loss
 from koine.systems.spae.model import SpaeModel, SpaeOutput
 
+_SIZE_WEIGHT = 1e-3
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -30,6 +32,9 @@ class Objective:
         count_empty: whether places without a code count in the commitment, as zeros (the paper doesn't say).
         prefix_share: how many pictures of a batch are decoded from fewer layers than all. The paper decodes all; our
             own extension, so that a prefix gives a picture of its own.
+        entropy: of MAGVIT's entropy loss on the features' nearest words, for sure choices of many words. SPAE isn't
+            known to have it; without it a small encoder soon writes one word everywhere. 0 as published.
+        temperature: of the choices in it, on distances over the words' mean square.
         perceptual: weight eta of the perceptual loss, if there is a network for it.
         adversarial, lecam: weights lambda and phi of the discriminator's terms, if there is one.
     """
@@ -39,6 +44,8 @@ class Objective:
     dynamic: bool = True
     count_empty: bool = False
     prefix_share: float = 0.0
+    entropy: float = 0.0
+    temperature: float = 0.1
     perceptual: float = 0.1
     adversarial: float = 0.1
     lecam: float = 1e-4
@@ -99,14 +106,18 @@ def spae_loss(
         return {"loss": loss if extra is None else loss + extra(output), **found}
     committed = commitment(output.features, output.codes, count_empty=objective.count_empty)
     appearance = pixels + objective.beta * committed
+    found = {"pixels": pixels, "commitment": committed}
+    if objective.entropy:
+        found["entropy"] = choice_entropy(output.features, model.table, objective.temperature)
+        appearance = appearance + objective.entropy * found["entropy"]
     if extra is not None:
         appearance = appearance + extra(output)
-    found = {"pixels": pixels, "commitment": committed}
     if objective.alpha == 0 or similarity is None:
         return {"loss": appearance, **found}
     meaning = guided_loss(model, output.codes, similarity, generator)
     # An adversarial term may be below zero, and a ratio that is would turn the guidance round.
-    ratio = (appearance / meaning.clamp(min=1e-6)).detach().clamp(min=0) if objective.dynamic else 1.0
+    seen = appearance - objective.entropy * found.get("entropy", 0.0)
+    ratio = (seen / meaning.clamp(min=1e-6)).detach().clamp(min=0) if objective.dynamic else 1.0
     return {"loss": appearance + objective.alpha * ratio * meaning, **found, "meaning": meaning}
 
 
@@ -121,6 +132,20 @@ def guided_loss(
         uniforms = torch.rand(layer.shape[:-1], generator=generator, device=layer.device)
         chosen.append(draw_candidates(pool, uniforms))
     return semantic_loss(targets, model.table.float(), chosen)
+
+
+def choice_entropy(features: Tensor, table: Tensor, temperature: float) -> Tensor:
+    """MAGVIT's entropy loss of features [batch, rows, columns, width] that choose among words [codes, width]."""
+    flat, words = features.flatten(0, 2).float(), table.float()
+    return entropy_loss(squared_distances(flat, words) / words.square().sum(dim=1).mean(), temperature=temperature)
+
+
+def wordless_loss(model: SpaeModel, pixel_values: Tensor) -> dict[str, Tensor]:
+    """A plain autoencoder's loss, for a start: pixels, and features kept about as large as words."""
+    features = model.encode(pixel_values)
+    pixels = functional.mse_loss(model.decode(features).float(), pixel_values.float())
+    size = features.float().square().mean() / model.words.detach().float().square().mean()
+    return {"loss": pixels + _SIZE_WEIGHT * size, "pixels": pixels, "size": size}
 
 
 def perceptual_loss(classifier: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, *, size: int = 224) -> Tensor:

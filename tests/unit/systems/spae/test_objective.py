@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from koine.systems.spae.discriminator import Discriminator, gradient_penalty
-from koine.systems.spae.objective import Objective, commitment, draw_layers, perceptual_loss, spae_loss
+from koine.systems.spae.objective import (
+    Objective,
+    choice_entropy,
+    commitment,
+    draw_layers,
+    perceptual_loss,
+    spae_loss,
+    wordless_loss,
+)
 
 
 @pytest.fixture
@@ -69,7 +79,7 @@ def test_empty_places_count_as_zeros_only_if_asked(model, pixels):
     squares = output.features.square().mean(dim=(0, 3))
     first = output.codes.counts[0] == 0
     # the first layer has one word: all others are compared with zero
-    by_hand = float(squares[first].sum() / 16)
+    by_hand = squares[first].sum().item() / 16
     single = (output.features - output.codes.reconstructions[0]).square().mean(dim=(0, 3))
     assert float(single.mean()) == pytest.approx(by_hand + float(single[~first].sum()) / 16)
     assert with_zeros != commitment(output.features, output.codes)
@@ -81,6 +91,28 @@ def test_share_of_pictures_with_fewer_layers():
     assert layers.max() == 6
     assert float((layers == 6).float().mean()) == pytest.approx(0.5, abs=0.03)
     assert (draw_layers(10, 6, 0.0) == 6).all()
+
+
+def test_choices_of_one_word_cost_more_than_choices_of_many():
+    table = torch.eye(4)
+    alike, different = table[:1].expand(4, 4), table
+    costs = [float(choice_entropy(features.view(1, 2, 2, 4), table, 0.1)) for features in (alike, different)]
+    assert costs[0] == pytest.approx(0.0, abs=1e-3)
+    assert costs[1] == pytest.approx(-math.log(4), abs=1e-3)
+
+
+def test_entropy_is_added_but_does_not_weigh_the_guidance(model, pixels, similarity):
+    similarity[:, 0] = 1.0
+    found = spae_loss(model, pixels, objective=Objective(entropy=5.0), similarity=similarity)
+    appearance = found["pixels"] + 0.33 * found["commitment"]
+    torch.testing.assert_close(found["loss"], 2 * appearance + 5 * found["entropy"])
+
+
+def test_start_without_words_keeps_features_about_as_large_as_words(model, pixels):
+    found = wordless_loss(model, pixels)
+    features = model.encode(pixels)
+    assert float(found["size"]) == pytest.approx(float(features.square().mean() / model.table.square().mean()))
+    torch.testing.assert_close(found["pixels"], (model.decode(features) - pixels).square().mean())
 
 
 def test_perceptual_loss_compares_logits_at_the_classifiers_size():

@@ -72,6 +72,7 @@ def _measured(name: str) -> list[Table]:
     from koine.report import Table
 
     figures = (manifest_of_shipped_weights(name) or {}).get("figures", {})
-    rows = [(figure, figure_as_text(value)) for figure, value in figures.items()]
-    note = "Measured when the nano weights were made, with 95 % intervals and the number of questions."
+    rows = [(name, figure_as_text(value)) for name, value in figures.items() if not isinstance(value, str)]
+    said = [f"{name}: {value}" for name, value in figures.items() if isinstance(value, str)]
+    note = ". ".join(["Measured when the nano weights were made; intervals, where there are some, are of 95 %", *said])
     return [Table("On scenes that no training has seen", ("what", "share"), rows, note)] if rows else []

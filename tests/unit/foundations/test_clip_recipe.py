@@ -47,7 +47,7 @@ def test_the_readouts_stay_beside_the_clip(trained):
 def test_the_next_stage_goes_on_with_the_readouts(trained):
     recipe = ClipRecipe(scenes=40, nested_scenes=10, single_scenes=10)
     model = recipe.build_model()
-    recipe.load(model, trained / "see")
+    recipe.load(model, trained / "refine")
     again = recipe.build_model()
     recipe.load(again, trained / "match")
     for name, weight in model.patch_readouts.state_dict().items():

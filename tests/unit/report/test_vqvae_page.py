@@ -32,7 +32,7 @@ def test_originals_stand_beside_what_their_codes_keep(vqvae: VQVAE) -> None:
     left, right = pair[:, :SIDE], pair[:, -SIDE:]
     assert np.abs(left.astype(int) - right).mean() > 1  # an untrained model doesn't give the original back
     [table] = section.tables
-    assert [row[0] for row in table.rows] == list(REBUILT) and table.rows[0][1] == "8 x 8"
+    assert [row[0] for row in table.rows] == list(REBUILT) and table.rows[0][1] == "8 x 16"
 
 
 def test_the_seed_decides_what_is_shown(vqvae: VQVAE) -> None:

@@ -16,6 +16,7 @@ from koine.systems.metaclip.system import MetaClip
 from koine.systems.metaclip.world_web import free_standing, only, photographs
 from koine.world.alt_text import alt_text, concept, concepts
 from koine.world.facts import VALUES
+from koine.world.language import article
 from koine.world.render import Observation, render
 from koine.world.scene import Scene, sample_scene
 from koine.world.things import Thing
@@ -64,7 +65,12 @@ def _named(metaclip: MetaClip, shown: Sequence[tuple[Image, Thing]]) -> Iterator
         said = f"{reply.text}, {ranking[0][1]:.0%}"
         truth = concept(thing)
         yield Answer(
-            "which of 48 names fits?", Sentence(image), Sentence(said), Sentence(truth), reply.text == truth, note
+            "which of 48 names fits?",
+            Sentence(image, "What is it?"),
+            Sentence(said),
+            Sentence(truth),
+            reply.text == truth,
+            note,
         )
 
 
@@ -72,16 +78,16 @@ def _found(metaclip: MetaClip, shown: Sequence[tuple[Image, Thing]]) -> Iterator
     """The picture that fits a text, of all on the page; texts are the different names of some of them."""
     images = [image for image, _ in shown]
     for text in list(dict.fromkeys(concept(thing) for _, thing in reversed(shown)))[:SEARCHED]:
-        reply = metaclip.respond(*images, f"a {text}")
+        reply = metaclip.respond(*images, article(text))
         index = reply.details["index"]
         fitting = [str(place + 1) for place, (_, thing) in enumerate(shown) if concept(thing) == text]
         yield Answer(
             f"which of {len(images)} pictures?",
-            Sentence(f"find: a {text}"),
+            Sentence(f"Find {article(text)}."),
             Sentence(images[index], f"picture {index + 1}, similarity {reply.details['similarities'][index]:.2f}"),
             Sentence(f"picture {' or '.join(fitting)}"),
             str(index + 1) in fitting,
-            f"this one shows a {concept(shown[index][1])}",
+            f"this one shows {article(concept(shown[index][1]))}",
         )
 
 

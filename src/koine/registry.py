@@ -110,7 +110,7 @@ _TABLE = (
         "turns pictures into grids of discrete codes and samples new ones from a prior over the codes",
         reads=("image",),
         writes=("image",),
-        status="built",
+        status="verified",
         entry="koine.systems.vqvae.system:VQVAE",
         weights=(WeightsInfo("vqvae_560", "second generation, faces at 256 pixels, first stage only", "none stated"),),
     ),

@@ -108,7 +108,7 @@ _TABLE = (
         "VQ-VAE",
         "1711.00937",
         "turns pictures into grids of discrete codes and samples new ones from a prior over the codes",
-        reads=("image",),
+        reads=("text", "image"),
         writes=("image",),
         status="verified",
         entry="koine.systems.vqvae.system:VQVAE",

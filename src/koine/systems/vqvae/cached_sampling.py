@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from koine.errors import InputError
 from koine.systems.vqvae.pixelcnn import GatedLayer, GatedPixelCNN, gate
-from koine.systems.vqvae.sampling import SamplingOptions, draw
+from koine.systems.vqvae.sampling import SamplingOptions, draw, guided
 
 
 @torch.no_grad()  # not inference_mode, so that what is drawn can be learnt from
@@ -45,16 +45,22 @@ def sample(
         raise InputError(f"given codes {list(given.shape)} don't cover the grid: give {list(uniforms.shape)}")
     device = prior.embedding.weight.device
     uniforms = uniforms.to(device)
-    layers = [_Layer.of(layer, layer.asked(classes, text)) for layer in prior.layers]
     count, rows, columns = uniforms.shape
+    conditions = [layer.asked(classes, text) for layer in prior.layers]
+    copies = 2 if options.guidance != 1 and (classes is not None or text is not None) else 1
+    if copies == 2:  # each grid once more, with nothing asked for
+        conditions = [
+            torch.cat([asked.expand(count, -1), torch.zeros_like(asked).expand(count, -1)]) for asked in conditions
+        ]
+    layers = [_Layer.of(layer, asked) for layer, asked in zip(prior.layers, conditions, strict=True)]
     grids = torch.zeros(count, rows, columns, dtype=torch.long, device=device)
-    history = _Rows(prior, layers, count, columns)
+    history = _Rows(prior, layers, copies * count, columns)
     first, last = prior.head_convolutions
     for row in range(rows):
         # [columns, n, 2 width] for each layer: all that the horizontal stack adds which it doesn't compute itself.
         addends = history.above(layers)
         seen = [
-            uniforms.new_zeros(count, (layer.reach + columns) * layer.width, dtype=first.weight.dtype)
+            uniforms.new_zeros(copies * count, (layer.reach + columns) * layer.width, dtype=first.weight.dtype)
             for layer in layers
         ]
         for column in range(columns):
@@ -66,12 +72,13 @@ def sample(
             assert state is not None
             hidden = F.relu(F.linear(state, first.weight[:, :, 0, 0], first.bias))
             logits = F.linear(hidden, last.weight[:, :, 0, 0], last.bias)
+            logits = guided(logits, options.guidance) if copies == 2 else logits
             code = draw(logits, uniforms[:, row, column], options)
             if given is not None:
                 code = torch.where(given[:, row, column] < 0, code, given[:, row, column])
             grids[:, row, column] = code
-            layers[0].write(seen[0], column, prior.embed(code[:, None], column)[:, 0])
-        history.append(prior.embed(grids[:, row]).permute(0, 2, 1))
+            layers[0].write(seen[0], column, prior.embed(code[:, None], column)[:, 0].repeat(copies, 1))
+        history.append(prior.embed(grids[:, row]).permute(0, 2, 1).repeat(copies, 1, 1))
     return grids
 
 

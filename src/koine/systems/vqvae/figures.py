@@ -23,7 +23,7 @@ from koine.systems.vqvae.model import VQVAEModel
 from koine.systems.vqvae.processor import psnr, to_levels
 from koine.systems.vqvae.recipe import classes_of, decode_all, encode_all, prior_bits
 from koine.systems.vqvae.sampling import SamplingOptions
-from koine.systems.vqvae.system import VQVAE
+from koine.systems.vqvae.system import GUIDANCE, VQVAE
 from koine.world.cache import RenderedScenes, rendered_scenes
 from koine.world.things import COLOURS, HELD_OUT, SHAPES
 
@@ -74,7 +74,7 @@ def drawing_figures(vqvae: VQVAE, *, per_pair: int = 24) -> dict[str, Any]:
         "judge on real scenes: colour and shape": _both(clip, images, colours, shapes),
         "judge on reconstructions: colour and shape": _both(clip, rebuilt, colours, shapes),
     }
-    for name, options in (("", SamplingOptions()), (", top-p 0.9", SamplingOptions(top_p=0.9))):
+    for name, options in (("", SamplingOptions()), (f", guidance {GUIDANCE:g}", SamplingOptions(guidance=GUIDANCE))):
         for kind, pairs in (("", SEEN_PAIRS), (", held-out pairs", sorted(HELD_OUT))):
             drawn, asked = drawings(vqvae, pairs, per_pair, options)
             verdicts = _verdicts(clip, drawn, *asked.unbind(dim=1))

@@ -23,6 +23,8 @@ class SamplingOptions:
         temperature: the logits are divided by it; 0 takes the likeliest code.
         top_k: only the k likeliest codes; 0 takes all.
         top_p: only the likeliest codes that together reach this probability; 1 takes all.
+        guidance: how much the condition counts: logits are those without it and so many times what it changes. 1 is
+            the prior as it was trained; the papers have nothing else (classifier-free guidance, arXiv 2207.12598).
     Raises:
         InputError: a value out of its range.
     """
@@ -30,12 +32,15 @@ class SamplingOptions:
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    guidance: float = 1.0
 
     def __post_init__(self) -> None:
         if self.temperature < 0:
             raise InputError(f"temperature {self.temperature} is negative: give 0 or more")
         if self.top_k < 0:
             raise InputError(f"top_k {self.top_k} is negative: give how many codes to choose from, or 0 for all")
+        if self.guidance < 0:
+            raise InputError(f"guidance {self.guidance} is negative: give 1, or more to follow the condition closer")
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p {self.top_p} is out of range: give a probability above 0 and up to 1")
 
@@ -66,6 +71,12 @@ def draw(logits: Tensor, uniforms: Tensor, options: SamplingOptions) -> Tensor:
     # Rounding may leave the last sum below a uniform next to 1; then it is the last code that can be drawn at all.
     last = logits.shape[-1] - 1 - (probabilities > 0).flip(-1).long().argmax(dim=-1)
     return torch.minimum((cumulative < uniforms[:, None]).sum(dim=-1), last)
+
+
+def guided(logits: Tensor, guidance: float) -> Tensor:
+    """[n, codes] from [2 n, codes]: the first half with the condition, the second without it."""
+    asked, free = logits.chunk(2)
+    return free + guidance * (asked - free)
 
 
 def draw_uniforms(count: int, grid: Sequence[int], *, generator: torch.Generator | None = None) -> Tensor:

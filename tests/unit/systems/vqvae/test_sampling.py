@@ -45,7 +45,12 @@ def test_the_largest_uniform_draws_a_code_that_can_be_drawn() -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
-    [({"temperature": -1}, "negative"), ({"top_k": -1}, "negative"), ({"top_p": 0.0}, "out of range")],
+    [
+        ({"temperature": -1}, "negative"),
+        ({"top_k": -1}, "negative"),
+        ({"guidance": -1}, "negative"),
+        ({"top_p": 0.0}, "out of range"),
+    ],
 )
 def test_options_out_of_range_are_bad_input(wrong: dict[str, float], words: str) -> None:
     with pytest.raises(InputError, match=words):
@@ -72,6 +77,16 @@ def test_other_kernels_and_text_conditions_are_cached_too() -> None:
     expected = sample_naively(lambda grids: prior(grids, None, text), uniforms)
     assert torch.equal(sample(prior, uniforms, text=text), expected)
     assert not torch.equal(sample(prior, uniforms, text=-5 * text), expected)
+
+
+def test_guidance_counts_what_the_condition_changes_so_many_times() -> None:
+    prior, uniforms = build(), draw_uniforms(2, (6, 6))
+    classes = torch.tensor([[0, 2], [1, -1]])
+    expected = sample_naively(lambda grids: (1 - 2.5) * prior(grids) + 2.5 * prior(grids, classes), uniforms)
+    assert torch.equal(sample(prior, uniforms, classes=classes, options=SamplingOptions(guidance=2.5)), expected)
+    free = sample(prior, uniforms, options=SamplingOptions(guidance=2.5))  # nothing asked for: nothing to follow
+    assert torch.equal(free, sample(prior, uniforms))
+    assert torch.equal(sample(prior, uniforms, classes=classes, options=SamplingOptions(guidance=0)), free)
 
 
 def test_given_codes_stay_and_the_rest_is_drawn_to_fit() -> None:

@@ -16,7 +16,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *PACKAGE.rglob("
 
 GROUND = {"errors", "files", "images", "messages", "sentence", "signals"}
 USES = {
-    **{module: GROUND for module in GROUND},
+    **{module: GROUND for module in sorted(GROUND)},
     "registry": GROUND,
     "world": GROUND,
     "parts": GROUND,

@@ -59,7 +59,6 @@ STEPS, BATCH = (100, 120, 200), 32
 """Steps of the three stages of the nano recipe, and conversations in a step."""
 JUDGED = 200
 _BUDGET = f"{SINGLE_SCENES} and {SCENES + NESTED_SCENES} conversations of {TURNS} turns, {STEPS} steps of {BATCH}."
-_REFER = tuple(f"{kind} name" for kind in REGION_KINDS)
 
 CLAIMS = {
     "hybrid-regions": Claim(

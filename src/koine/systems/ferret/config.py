@@ -47,7 +47,7 @@ class FerretConfig(PreTrainedConfig):
         feature_layer: which of the tower's hidden states are the image's features, counted from the end.
         select_feature: "patch" drops the class token from what the language model sees; "cls_patch" keeps it.
         image_positions: adds a learnt embedding of its place in the grid to each projected patch. The published model
-            has none, for a CLIP of that size keeps places in its features; the nano one loses them.
+            has none, for a CLIP of that size keeps places in its features; the nano one is helped by them.
         image_token_id: placeholder of the image in token rows, outside the vocabulary.
         region_token_id: id of `<region_fea>`, the placeholder of a region's feature.
         region_features: how a region becomes one embedding. "sampler": the spatial-aware visual sampler; "average":

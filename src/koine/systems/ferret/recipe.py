@@ -34,9 +34,8 @@ from koine.world.cache import rendered_scenes
 from koine.world.scene import MAX_THINGS, Kind
 
 ALIGNMENT_MIXTURE = Mixture(refer=0, purpose=0, locate=3.0, describe=1.0, exists=0.8, absent=0.4, ask=1.6, colourless=0)
-"""Of the first stage: to read a place off the picture must be learnt before it can be asked about one of many."""
+"""Of the first two stages: to read a place off the picture comes before the questions about regions."""
 MIXTURE = Mixture(refer=3.6, purpose=0.4, locate=3.4, describe=0.8, exists=0.6, absent=0.6, ask=0.6, colourless=0.25)
-
 
 STARTING_SCENES = 2000
 """Scenes from which the projector gets its start."""

@@ -210,9 +210,10 @@ class SphericalQuantizer(nn.Module):
 
     @torch.no_grad()
     def _follow(self, vectors: Tensor, indices: Tensor) -> Tensor:
-        """Moves codes (in training) and counts; returns this call's counts over all processes."""
+        """Moves codes (in training) and counts; returns this call's counts, in training those of all processes."""
         counts, sums = sums_by_code(vectors, indices, len(self.codebook))
-        add_over_processes(counts, sums)
+        if self.training:  # outside training one process may be asked alone
+            add_over_processes(counts, sums)
         self.counts.lerp_(counts, 1 - self.decay)
         if self.training:
             mean = F.normalize(sums / counts.clamp(min=1)[:, None], dim=-1)

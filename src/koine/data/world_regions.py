@@ -6,8 +6,9 @@ relations, region reasoning, grounded captions and spatial negatives.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from functools import partial
 
 import numpy as np
 
@@ -56,6 +57,10 @@ class Mixture:
         absent: asks for something that is not there; the answer says no, and what there is instead.
         ask: a question about the picture without regions.
         colourless: the share of whole conversations about a picture in another's colours or none (regions only).
+        located: how often a turn that locates asks for one thing, two things, and so on; together 1.
+        one_word: how often such a turn calls a thing by the one word that fits it alone, if any, each attribute
+            as often as others ("the red thing"); expressions drawn at large nearly all name the shape.
+        colour: the weight of questions about a region's colour, see `REFER_WEIGHTS`.
     """
 
     refer: float = 5.0
@@ -66,6 +71,9 @@ class Mixture:
     absent: float = 0.5
     ask: float = 0.5
     colourless: float = 0.35
+    located: tuple[float, ...] = (0.75, 0.25)
+    one_word: float = 0.0
+    colour: float = REFER_WEIGHTS["colour"]
 
 
 def conversation(
@@ -78,15 +86,21 @@ def conversation(
     facts, image = observe(scene, view), Image(view.image)
     if not facts.seen:
         return None
-    names = [field.name for field in fields(mixture) if field.name != "colourless"]
+    makers = {
+        **_MAKERS,
+        "refer": partial(_refer_turn, weights={**REFER_WEIGHTS, "colour": mixture.colour}),
+        "locate": partial(_locate_turn, mixture=mixture),
+    }
+    names = [field.name for field in fields(mixture) if field.name in makers]
     weights = np.array([getattr(mixture, kind) for kind in names])
     drawn: list[Turn] = []
     for kind in rng.choice(len(names), size=turns, p=weights / weights.sum()):
-        turn = _MAKERS[names[kind]](facts, view, image, rng)
+        turn = makers[names[kind]](facts, view, image, rng)
         if turn is not None:
             drawn.append(turn)
     if not drawn:
-        drawn.append(_refer_turn(facts, view, image, rng))
+        turn = makers["refer"](facts, view, image, rng)
+        drawn += [turn] if turn is not None else []
     return _example(scene, image, drawn)
 
 
@@ -166,8 +180,10 @@ def with_region(template: str, region: Region) -> Sentence:
     return Sentence(*[part for part in (before, region, after) if part != ""])
 
 
-def _refer_turn(facts: Facts, view: Observation, image: Image, rng: np.random.Generator) -> Turn:
-    return _about_region(region_questions(facts.scene, view, rng), REFER_WEIGHTS, facts, view, image, rng)
+def _refer_turn(
+    facts: Facts, view: Observation, image: Image, rng: np.random.Generator, *, weights: dict[str, float]
+) -> Turn:
+    return _about_region(region_questions(facts.scene, view, rng), weights, facts, view, image, rng)
 
 
 def _purpose_turn(facts: Facts, view: Observation, image: Image, rng: np.random.Generator) -> Turn | None:
@@ -194,10 +210,15 @@ def _grounded(text: str, view: Observation, image: Image, index: int) -> list[Pa
     return [f"{text} ", Region.box(image, *map(float, view.boxes[index]))]
 
 
-def _locate_turn(facts: Facts, view: Observation, image: Image, rng: np.random.Generator) -> Turn | None:
+def _locate_turn(
+    facts: Facts, view: Observation, image: Image, rng: np.random.Generator, *, mixture: Mixture
+) -> Turn | None:
     seen = list(members(facts.seen))
-    indices = [seen[i] for i in rng.permutation(len(seen))[: 1 if rng.random() < 0.75 else 2]]
-    phrases = {index: chosen.text for index in indices if (chosen := choose(facts, rng, index)) is not None}
+    order = rng.permutation(len(seen))
+    number = 1 + int(np.searchsorted(np.cumsum(mixture.located)[:-1], rng.random(), side="right"))
+    indices = [seen[i] for i in order[:number]]
+    called = {index: _expression(facts, rng, index, one_word=mixture.one_word) for index in indices}
+    phrases = {index: text for index, text in called.items() if text is not None}
     if not phrases:
         return None
     if len(phrases) == 1:
@@ -207,6 +228,17 @@ def _locate_turn(facts: Facts, view: Observation, image: Image, rng: np.random.G
     for index, text in phrases.items():
         answer += [*([", "] if answer else []), *_grounded(text, view, image, index)]
     return Sentence(LOCATIONS_QUESTION.format(phrases=", ".join(phrases.values()))), Sentence(*answer)
+
+
+def _expression(facts: Facts, rng: np.random.Generator, index: int, *, one_word: float) -> str | None:
+    """A referring expression for thing `index`; see `Mixture.one_word`."""
+    if one_word and rng.random() < one_word:
+        words = [value(facts.things[index], attribute) for attribute in ATTRIBUTES]
+        words = [word for word in words if facts.having((word,)) == 1 << index]
+        if words:
+            return f"the {phrase((pick(rng, words),))}"
+    chosen = choose(facts, rng, index)
+    return None if chosen is None else chosen.text
 
 
 def _describe_turn(facts: Facts, view: Observation, image: Image, rng: np.random.Generator) -> Turn:
@@ -266,10 +298,8 @@ def _ask_turn(facts: Facts, view: Observation, image: Image, rng: np.random.Gene
     return Sentence(question.text), Sentence(question.answer)
 
 
-_MAKERS = {
-    "refer": _refer_turn,
+_MAKERS: dict[str, Callable[..., Turn | None]] = {
     "purpose": _purpose_turn,
-    "locate": _locate_turn,
     "describe": _describe_turn,
     "exists": _exists_turn,
     "absent": _absent_turn,

@@ -1,7 +1,6 @@
 """Conversations about regions of the world: what they say is true, and nothing held out slips in."""
 
 import re
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -27,8 +26,11 @@ def nested_views():
     return [(scene, render(scene)) for scene in scenes]
 
 
-def only(kind):
-    return Mixture(**{**dict.fromkeys(asdict(Mixture()), 0.0), kind: 1.0})
+TURNS = ("refer", "purpose", "locate", "describe", "exists", "absent", "ask")
+
+
+def only(kind, **others):
+    return Mixture(**{**dict.fromkeys((*TURNS, "colourless"), 0.0), kind: 1.0, **others})
 
 
 def exchanges(example):
@@ -48,7 +50,7 @@ def test_the_first_prompt_alone_shows_the_picture(views):
 
 
 def test_every_kind_of_turn_is_drawn_and_turned_off_by_its_weight(views):
-    for kind in sorted(set(asdict(Mixture())) - {"colourless"}):
+    for kind in TURNS:
         rng = np.random.default_rng(0)
         turns = [
             turn
@@ -89,6 +91,40 @@ def test_boxes_in_answers_are_boxes_of_things_that_their_phrases_name(views):
                 assert fits(said, part.bounds, scene, view)
                 checked += 1
     assert checked > 40
+
+
+def test_a_turn_that_locates_asks_for_as_many_things_as_the_mixture_says(views):
+    mixture = only("locate", located=(0.0, 0.0, 1.0))
+    crowded = [(scene, view) for scene, view in views if len(list(members(observe(scene, view).seen))) >= 3]
+    turns = [turn for example in conversations(iter(crowded), seed=0, mixture=mixture) for turn in exchanges(example)]
+    numbers = [len(answer.regions) for _, answer in turns]
+    assert max(numbers) == 3
+    assert np.mean(numbers) > 2.5  # a thing that no expression fits is left out
+    single = only("locate", located=(1.0,))
+    turns = [turn for example in conversations(iter(crowded), seed=0, mixture=single) for turn in exchanges(example)]
+    assert {len(answer.regions) for _, answer in turns} == {1}
+
+
+def test_things_are_called_by_one_word_that_fits_them_alone(views):
+    mixture = only("locate", located=(1.0,), one_word=1.0)
+    named = 0
+    for scene, view in views:
+        facts = observe(scene, view)
+        example = conversation(scene, view, np.random.default_rng(0), mixture=mixture, turns=1)
+        if example is None or len(example.prompt.regions) or not example.target.regions:
+            continue
+        words = re.search("location of the (.*) in the image", example.prompt.text)[1].split()
+        if len(words) == 2 and words[1] == "thing":
+            word = "wood" if words[0] == "wooden" else words[0]
+        elif len(words) == 1:
+            (word,) = words
+        else:
+            continue
+        box = np.array(example.target.regions[0].bounds)
+        meant = [index for index in members(facts.seen) if np.allclose(view.boxes[index], box)]
+        assert facts.having((word,)) == 1 << meant[0]
+        named += 1
+    assert named >= len(views) // 2
 
 
 def test_regions_lie_on_the_thing_they_refer_to(nested_views):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ ORIENTATIONS: dict[str, Any] = {
 SINGLE_SCENES, SCENES, NESTED_SCENES, TURNS = 4000, 8000, 4000, 2
 """Conversations of the first stage, of the others about scenes of any kind and nested ones; turns in each."""
 STEPS, BATCH = (100, 120, 200), 32
-"""Steps of the three stages of the nano recipe, and conversations in a step."""
+"""Steps of the first three stages of the nano recipe, and conversations in a step."""
 JUDGED = 200
 _BUDGET = f"{SINGLE_SCENES} and {SCENES + NESTED_SCENES} conversations of {TURNS} turns, {STEPS} steps of {BATCH}."
 
@@ -142,15 +143,28 @@ def _measure(arm: str, seed: int) -> Measurement:
     return measure(train_arm(ARMS[arm], seed))
 
 
+class ArmRecipe(NanoRecipe):
+    """The nano recipe, whose conversations are made once for all arms that learn from the same."""
+
+    def examples(self, data_set: WorldData) -> tuple[Example, ...]:
+        return _conversations(data_set)
+
+
+@lru_cache(maxsize=6)
+def _conversations(data_set: WorldData) -> tuple[Example, ...]:
+    return tuple(data_set.examples())
+
+
 def train_arm(arm: Arm, seed: int) -> Ferret:
     """A nano Ferret of that arm."""
     lacking = dict.fromkeys(("describe", *arm.without), 0.0)
     align, instruct = (replace(mixture, **lacking) for mixture in (ALIGNMENT_MIXTURE, MIXTURE))
-    recipe = NanoRecipe(
+    recipe = ArmRecipe(
         alignment_set=WorldData(0, 0, SINGLE_SCENES, turns=TURNS, mixture=align, seed=seed),
         choosing_set=WorldData(SCENES, NESTED_SCENES, 0, most_things=3, turns=TURNS, mixture=align, seed=1000 + seed),
         data_set=WorldData(SCENES, NESTED_SCENES, 0, turns=TURNS, mixture=instruct, seed=seed),
         options=arm.options,
+        plan=("align", "choose", "instruct"),
         seed=seed,
     )
     steps = {f"{stage.name}.steps": count for stage, count in zip(recipe.stages, STEPS, strict=True)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +36,22 @@ from koine.world.scene import MAX_THINGS, Kind
 ALIGNMENT_MIXTURE = Mixture(refer=0, purpose=0, locate=3.0, describe=1.0, exists=0.8, absent=0.4, ask=1.6, colourless=0)
 """Of the first two stages: to read a place off the picture comes before the questions about regions."""
 MIXTURE = Mixture(refer=3.6, purpose=0.4, locate=3.4, describe=0.8, exists=0.6, absent=0.6, ask=0.6, colourless=0.25)
+GROUNDING_MIXTURE = Mixture(
+    refer=3.2,
+    purpose=0.3,
+    locate=4.0,
+    describe=0.4,
+    exists=1.0,
+    absent=0.8,
+    ask=0.5,
+    colourless=0.2,
+    located=(0.4, 0.2, 0.2, 0.2),
+    one_word=0.6,
+    colour=3.5,
+)
+"""Of the last stage: three boxes a picture, many of things that a single word names. A model that has seen little else
+than expressions with a shape finds things by their shapes only (64 % of them among three or more, but 40 % by their
+colours, where chance is 26 %)."""
 
 STARTING_SCENES = 2000
 """Scenes from which the projector gets its start."""
@@ -93,12 +109,13 @@ class NanoRecipe(Recipe):
     CLIP being frozen, its features are computed once. Patches carry their places (`image_positions`) from the start,
     and begin near the words for what they show (`projector_start`). The projector and the language model learn to read
     pictures of single things, as LLaVA's do from captions, which the paper starts from; then to choose one of two or
-    three; then everything is asked.
+    three; then everything is asked, at last with many boxes a picture.
 
     Attributes:
         alignment_set, choosing_set: the conversations of the first two stages, without regions in the questions.
-        data_set: those of the last.
+        data_set, grounding_set: those of the last two.
         options: fields of `FerretConfig` that differ from the nano's.
+        plan: the stages, in order.
         seed: of the weights that start from nothing.
     """
 
@@ -109,7 +126,11 @@ class NanoRecipe(Recipe):
         default_factory=lambda: WorldData(single_scenes=2_000, most_things=3, mixture=ALIGNMENT_MIXTURE, seed=1)
     )
     data_set: WorldData = field(default_factory=WorldData)
+    grounding_set: WorldData = field(
+        default_factory=lambda: WorldData(single_scenes=2_000, turns=4, mixture=GROUNDING_MIXTURE, seed=2)
+    )
     options: dict[str, Any] = field(default_factory=dict)
+    plan: tuple[str, ...] = ("align", "choose", "instruct", "ground")
     seed: int = 0
 
     name = "ferret-nano"
@@ -118,11 +139,14 @@ class NanoRecipe(Recipe):
         trained = ("projector", "image_positions", "language_model")
         sampler = () if self.options.get("region_features") == "none" else ("region_sampler",)
         align = Stage("align", steps=600, batch_size=48, learning_rate=1.5e-3, weight_decay=0.02, betas=(0.9, 0.98))
-        self.stages = (
+        instruct = replace(align, name="instruct", steps=2600, learning_rate=1.2e-3, trainable=(*trained, *sampler))
+        known = (
             replace(align, trainable=trained),
             replace(align, name="choose", steps=1200, trainable=trained),
-            replace(align, name="instruct", steps=2600, learning_rate=1.2e-3, trainable=(*trained, *sampler)),
+            instruct,
+            replace(instruct, name="ground", steps=4000, batch_size=64),
         )
+        self.stages = tuple(stage for stage in known if stage.name in self.plan)
 
     @cached_property
     def processor(self) -> FerretProcessor:
@@ -147,10 +171,19 @@ class NanoRecipe(Recipe):
         return model
 
     def data(self, stage: Stage) -> TrainingData:
-        data_set = {"align": self.alignment_set, "choose": self.choosing_set}.get(stage.name, self.data_set)
-        packed = self.processor.pack([self.processor.encode(example) for example in data_set.examples()])
+        data_set = {
+            "align": self.alignment_set,
+            "choose": self.choosing_set,
+            "instruct": self.data_set,
+            "ground": self.grounding_set,
+        }[stage.name]
+        packed = self.processor.pack([self.processor.encode(example) for example in self.examples(data_set)])
         packed.vision_features = encode_all(self.build_model().eval(), packed.images)
         return Conversations(packed)
+
+    def examples(self, data_set: WorldData) -> Iterable[Example]:
+        """The conversations of a stage."""
+        return data_set.examples()
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         return {"loss": model(**batch).loss}

@@ -83,12 +83,12 @@ class NanoRecipe(Recipe):
     name = "beit3-nano"
 
     def __post_init__(self) -> None:
-        tune = Stage("tune", steps=1100, batch_size=24, learning_rate=1.2e-3, weight_decay=0.05, betas=(0.9, 0.98))
+        tune = Stage("tune", steps=900, batch_size=48, learning_rate=1.2e-3, weight_decay=0.05, betas=(0.9, 0.98))
         known = {
-            "pretrain": replace(tune, name="pretrain", steps=200, batch_size=96),
+            "pretrain": replace(tune, name="pretrain", steps=300, batch_size=96),
             "contrast": replace(tune, name="contrast", steps=200, batch_size=32),
             "tune": tune,
-            "finish": replace(tune, name="finish", steps=200, learning_rate=4e-4),
+            "finish": replace(tune, name="finish", steps=150, learning_rate=4e-4),
         }
         self.stages = tuple(known[name] for name in self.plan)
 

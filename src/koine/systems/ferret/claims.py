@@ -58,6 +58,8 @@ SINGLE_SCENES, SCENES, NESTED_SCENES, TURNS = 4000, 8000, 4000, 2
 """Conversations of the first stage, of the others about scenes of any kind and nested ones; turns in each."""
 STEPS, BATCH = (100, 120, 200), 32
 """Steps of the first three stages of the nano recipe, and conversations in a step."""
+ONE_WORD = 0.6
+"""See `Mixture.one_word`: so short a training would find things by their shapes only."""
 JUDGED = 200
 _BUDGET = f"{SINGLE_SCENES} and {SCENES + NESTED_SCENES} conversations of {TURNS} turns, {STEPS} steps of {BATCH}."
 
@@ -128,6 +130,7 @@ def run_claims(names: Sequence[str], seeds: int, out: Path) -> list[Finding]:
         "turns": TURNS,
         "steps": STEPS,
         "batch": BATCH,
+        "one word": ONE_WORD,
         "arms": {name: asdict(arm) for name, arm in ARMS.items()},
     }
     setting = (
@@ -157,8 +160,8 @@ def _conversations(data_set: WorldData) -> tuple[Example, ...]:
 
 def train_arm(arm: Arm, seed: int) -> Ferret:
     """A nano Ferret of that arm."""
-    lacking = dict.fromkeys(("describe", *arm.without), 0.0)
-    align, instruct = (replace(mixture, **lacking) for mixture in (ALIGNMENT_MIXTURE, MIXTURE))
+    changed = {"one_word": ONE_WORD, **dict.fromkeys(("describe", *arm.without), 0.0)}
+    align, instruct = (replace(mixture, **changed) for mixture in (ALIGNMENT_MIXTURE, MIXTURE))
     recipe = ArmRecipe(
         alignment_set=WorldData(0, 0, SINGLE_SCENES, turns=TURNS, mixture=align, seed=seed),
         choosing_set=WorldData(SCENES, NESTED_SCENES, 0, most_things=3, turns=TURNS, mixture=align, seed=1000 + seed),

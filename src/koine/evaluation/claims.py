@@ -108,7 +108,7 @@ class Measurements:
         from concurrent.futures import ProcessPoolExecutor, as_completed
         from multiprocessing import get_context
 
-        threads = max(1, (os.cpu_count() or 1) // jobs)
+        threads = max(1, usable_cores() // jobs)
         with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_limit_threads, initargs=(threads,)) as pool:
             running = {pool.submit(measure, arm, seed): (arm, seed) for arm, seed in missing}
             for done in as_completed(running):
@@ -119,6 +119,11 @@ class Measurements:
         content = {"settings": self.settings, "measurements": self._found}
         with write_atomically(self.path) as temporary:
             temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, which `taskset` or a container can limit."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _key(arm: str, seed: int) -> str:
@@ -165,8 +170,8 @@ def study(
     What is known of other claims is written again, so that running one doesn't lose the others.
 
     Args:
-        measure: a function of a module, since other processes call it, one for each core: models this small gain
-            little from a second thread.
+        measure: a function of a module, since other processes call it, one for each core it may use: models
+            this small gain little from a second thread.
         settings: what all arms share; measurements of other settings aren't mixed with these.
         setting: a sentence on data, budget and machine.
     """
@@ -175,7 +180,7 @@ def study(
         name: [(arm, seed) for seed in range(seeds) for arm in (claim.ours, claim.baseline)]
         for name, claim in claims.items()
     }
-    found.collect([pair for name in names for pair in needed[name]], measure, jobs=os.cpu_count() or 1)
+    found.collect([pair for name in names for pair in needed[name]], measure, jobs=usable_cores())
     known = [name for name, pairs in needed.items() if all(found.has(*pair) for pair in pairs)]
     findings = {name: judge(name, claims[name], range(seeds), found.get) for name in known}
     write_findings(system, list(findings.values()), out, setting=setting)

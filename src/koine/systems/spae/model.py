@@ -110,7 +110,8 @@ class SpaeModel(PreTrainedModel):
 
         Args:
             layers: [batch] long, how many layers the decoder gets of each picture; all by default. Gradients pass
-                straight through to the features (section 3.2 of the paper).
+                straight through to the features (section 3.2 of the paper), but not where these layers have no code:
+                what is decoded there doesn't depend on the features.
         Raises:
             InputError: an empty batch, another size than the model's, or pixels that aren't numbers.
         """
@@ -120,7 +121,10 @@ class SpaeModel(PreTrainedModel):
             return SpaeOutput(self.decode(quantized.vectors), features, quantized=quantized)
         codes = self.quantize(features)
         chosen = self.partial(codes, layers)
-        return SpaeOutput(self.decode(straight_through(features.float(), chosen)), features, codes=codes)
+        vectors = straight_through(features.float(), chosen)
+        if layers is not None:
+            vectors = torch.where(codes.counts[layers - 1][..., None] > 0, vectors, chosen)
+        return SpaeOutput(self.decode(vectors), features, codes=codes)
 
     def encode(self, pixel_values: Tensor) -> Tensor:
         """Pictures [batch, 3, H, W] in [0, 1] -> features [batch, rows, columns, width]."""

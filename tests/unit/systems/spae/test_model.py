@@ -40,6 +40,17 @@ def test_gradients_pass_straight_through_to_the_encoder_and_not_to_the_table(mod
     assert "table" not in dict(model.named_parameters())
 
 
+def test_no_gradient_passes_where_the_decoded_layers_have_no_word(model, pixels):
+    model.train()
+    features = model.encode(pixels)
+    model.encode = lambda pixel_values: features
+    features.retain_grad()
+    model(pixels, layers=torch.tensor([1, 2, 3])).pixels.sum().backward()
+    moved = features.grad.abs().sum(dim=3) > 0  # [pictures, rows, columns]
+    assert moved.sum(dim=(1, 2)).tolist() == [1, 5, 16]
+    assert moved[0, 2, 2]
+
+
 def test_learnt_codebook_is_trained(pixels):
     model = SpaeModel(tiny_config(codebook="learnt", pyramid=(4,), thresholds=())).train()
     output = model(pixels)

@@ -92,8 +92,8 @@ def spae_loss(
 
     Args:
         pixel_values: [batch, 3, H, W] in [0, 1].
-        similarity: [batch, codes], how well each word fits each picture (`guidance.similarities`); needed if
-            `objective.alpha` isn't 0.
+        similarity: [batch, codes], how well each word fits each picture (`guidance.similarities`). Without it nothing
+            guides, as with `objective.alpha` = 0.
         layers: see `draw_layers`.
         extra: further terms of the appearance, such as perceptual and adversarial ones.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -31,8 +31,11 @@ from koine.world.cache import RenderedScenes, rendered_scenes
 
 TEMPLATES = ("{}", "a {}", "a {} thing", "something {}")
 """What the nano CLIP is asked about a word: the forms in which it has read words alone."""
-OBJECTIVE = Objective(beta=0.03, prefix_share=0.5, entropy=0.02)
-"""A commitment as strong as published drew the features of a small encoder to one word within 200 steps."""
+OBJECTIVE = Objective(alpha=2.0, beta=0.002, prefix_share=0.5, entropy=0.02)
+"""A commitment as strong as published drew the features of a small encoder to one word within 200 steps.
+
+Beside words of length 4, `beta` is what 0.03 would be beside words of length 1.
+"""
 READ_SCENES = 1000
 """Scenes whose texts say which words there are."""
 
@@ -51,37 +54,45 @@ class Pictures(TrainingData):
         return {"pixel_values": self.images[indices].permute(0, 3, 1, 2).float() / 255}
 
 
-class GuidedPictures(Pictures):
-    """Pictures, and how well each word of the codebook fits each."""
+class LayeredPictures(Pictures):
+    """Pictures, and how many layers of words each is to be decoded from."""
 
-    def __init__(
-        self,
-        parts: list[RenderedScenes],
-        clip: Clip,
-        vocabulary: Vocabulary,
-        *,
-        guided: Tensor,
-        share: float,
-        layers: int,
-    ) -> None:
+    def __init__(self, parts: list[RenderedScenes], *, layers: int, share: float) -> None:
         """
         Args:
-            guided: bool [codes], the words that may guide.
             share: of pictures that are decoded from fewer layers than `layers`.
         """
         super().__init__(parts)
-        self.vectors = clip.embed_pixels(self.images)
-        self.words = word_vectors(clip.embed_texts, vocabulary.words, TEMPLATES)
-        self.usual = (self.vectors @ self.words.T).mean(dim=0)
-        self.guided, self.share, self.layers = guided, share, layers
+        self.layers, self.share = layers, share
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
-        """Returns pixel_values [b, 3, H, W] in [0, 1], similarity [b, codes] and layers [b]."""
-        return {
-            **super().batch(indices, generator),
-            "similarity": similarities(self.vectors[indices], self.words, guided=self.guided, usual=self.usual),
-            "layers": draw_layers(len(indices), self.layers, self.share, generator),
-        }
+        """Returns pixel_values [b, 3, H, W] in [0, 1] and layers [b]."""
+        layers = draw_layers(len(indices), self.layers, self.share, generator)
+        return {**super().batch(indices, generator), "layers": layers}
+
+
+class GuidedPictures(LayeredPictures):
+    """These, and how well each word of the codebook fits each picture."""
+
+    def __init__(
+        self, parts: list[RenderedScenes], words: Sequence[str], *, guided: Tensor, layers: int, share: float
+    ) -> None:
+        """
+        Args:
+            words: of the codebook.
+            guided: bool [codes], the words that may guide.
+        """
+        super().__init__(parts, layers=layers, share=share)
+        clip = Clip.load()
+        self.vectors = clip.embed_pixels(self.images)
+        self.words = word_vectors(clip.embed_texts, words, TEMPLATES)
+        self.usual = (self.vectors @ self.words.T).mean(dim=0)
+        self.guided = guided
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
+        """Returns pixel_values [b, 3, H, W] in [0, 1], layers [b] and similarity [b, codes]."""
+        similarity = similarities(self.vectors[indices], self.words, guided=self.guided, usual=self.usual)
+        return {**super().batch(indices, generator), "similarity": similarity}
 
 
 @dataclass
@@ -97,7 +108,9 @@ class NanoRecipe(Recipe):
         options: fields of `SpaeConfig` that differ from the nano's.
         width: principal directions that the language model's table is projected to: in fewer dimensions the mean of a
             few words comes nearer to anything.
-        scale: length of the codebook's rows, which are normalised first.
+        scale: length of the codebook's rows, which are normalised first. Words of one kind, such as colours, lie close
+            together; at length 1 the semantic loss hardly tells them apart, and the commitment holds each upper word
+            where it began.
         seed: of the initial weights.
     """
 
@@ -106,7 +119,7 @@ class NanoRecipe(Recipe):
     objective: Objective = field(default_factory=lambda: OBJECTIVE)
     options: dict[str, Any] = field(default_factory=dict)
     width: int = 16
-    scale: float = 1.0
+    scale: float = 4.0
     seed: int = 0
 
     name = "spae-nano"
@@ -147,23 +160,19 @@ class NanoRecipe(Recipe):
         ]
         if stage.name == "appearance":
             return Pictures(parts)
-        return GuidedPictures(
-            parts,
-            Clip.load(),
-            self.vocabulary,
-            guided=self.guided,
-            share=self.objective.prefix_share,
-            layers=len(self.config.pyramid),
-        )
+        prefixes: dict[str, Any] = {"layers": len(self.config.pyramid), "share": self.objective.prefix_share}
+        if self.objective.alpha == 0:  # what CLIP sees isn't asked for
+            return LayeredPictures(parts, **prefixes)
+        return GuidedPictures(parts, self.vocabulary.words, guided=self.guided, **prefixes)
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
-        if "similarity" not in batch:
+        if "layers" not in batch:
             return wordless_loss(model, batch["pixel_values"])
         return spae_loss(
             model,
             batch["pixel_values"],
             objective=self.objective,
-            similarity=batch["similarity"],
+            similarity=batch.get("similarity"),
             layers=batch["layers"],
         )
 

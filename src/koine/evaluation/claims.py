@@ -46,6 +46,19 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """An arm that isn't trained by itself: its figures are among those of another one.
+
+    Attributes:
+        of: the arm that is measured.
+        metrics: this arm's metrics -> what they are called in that measurement.
+    """
+
+    of: str
+    metrics: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Effect:
     """One metric of a claim: the values of both arms, seed by seed, and how much better ours is."""
 
@@ -164,6 +177,7 @@ def study(
     measure: Measure,
     settings: Mapping[str, object],
     setting: str,
+    readings: Mapping[str, Reading] | None = None,
 ) -> list[Finding]:
     """Measures what the named claims need, or reads what an earlier run measured, and writes the findings.
 
@@ -174,15 +188,25 @@ def study(
             this small gain little from a second thread.
         settings: what all arms share; measurements of other settings aren't mixed with these.
         setting: a sentence on data, budget and machine.
+        readings: the arms that are read off another one's measurement.
     """
+    readings = readings or {}
     found = Measurements(out / f"{system}.measurements.json", settings)
+
+    def measured(arm: str) -> str:
+        return readings[arm].of if arm in readings else arm
+
+    def read(arm: str, seed: int) -> Measurement:
+        whole = found.get(measured(arm), seed)
+        return {name: whole[called] for name, called in readings[arm].metrics.items()} if arm in readings else whole
+
     needed = {
-        name: [(arm, seed) for seed in range(seeds) for arm in (claim.ours, claim.baseline)]
+        name: [(measured(arm), seed) for seed in range(seeds) for arm in (claim.ours, claim.baseline)]
         for name, claim in claims.items()
     }
     found.collect([pair for name in names for pair in needed[name]], measure, jobs=usable_cores())
     known = [name for name, pairs in needed.items() if all(found.has(*pair) for pair in pairs)]
-    findings = {name: judge(name, claims[name], range(seeds), found.get) for name in known}
+    findings = {name: judge(name, claims[name], range(seeds), read) for name in known}
     write_findings(system, list(findings.values()), out, setting=setting)
     return [findings[name] for name in names]
 

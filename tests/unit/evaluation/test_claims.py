@@ -6,7 +6,7 @@ import os
 import pytest
 
 from koine.errors import InputError
-from koine.evaluation.claims import Claim, Measurements, judge, study, write_findings
+from koine.evaluation.claims import Claim, Measurements, Reading, judge, study, write_findings
 
 
 def claim(**changes):
@@ -99,3 +99,25 @@ def test_a_study_measures_what_is_asked_and_keeps_what_is_known(tmp_path):
     page = (tmp_path / "toy.md").read_text()
     assert "A beats B" in page and "B beats C" in page
     assert len(json.loads((tmp_path / "toy.measurements.json").read_text())["measurements"]) == 6
+
+
+def test_an_arm_can_be_read_off_the_measurement_of_another(tmp_path, monkeypatch):
+    monkeypatch.setattr("koine.evaluation.claims.usable_cores", lambda: 1)
+    asked = []
+
+    def measure(arm, seed):
+        asked.append((arm, seed))
+        return measure_by_name(arm, seed)
+
+    claims = {"halves": claim(ours="a", baseline="half of a"), "parts": claim(ours="half of a", baseline="c")}
+    settings = {
+        "measure": measure,
+        "settings": {},
+        "setting": "Toys.",
+        "readings": {"half of a": Reading("a", {"share": "other"})},
+    }
+    [first] = study("toy", claims, ["halves"], 2, tmp_path, **settings)
+    assert (first.effects[0].ours, first.effects[0].baseline) == ((0.9, 0.91), (0.5, 0.5))
+    assert asked == [("a", 0), ("a", 1)]
+    [_] = study("toy", claims, ["parts"], 2, tmp_path, **settings)
+    assert asked[2:] == [("c", 0), ("c", 1)]

@@ -5,9 +5,8 @@ Every arm is the nano recipe with fewer steps: the same scenes, words, CLIP and 
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ import torch
 from torch import Tensor
 
 from koine.data.world_words import content_words, true_words
-from koine.evaluation.claims import Claim, Finding, Measurement, Measurements, judge, write_findings
+from koine.evaluation.claims import Claim, Finding, Measurement, Reading, study
 from koine.foundations.clip import Clip
-from koine.foundations.language_model import load_language_model
+from koine.foundations.language_model import IN_CONTEXT_WEIGHTS, load_language_model
 from koine.sentence import Image
 from koine.systems.spae.episodes import Protocol, sample_episodes
 from koine.systems.spae.guidance import similarities, word_vectors
@@ -35,21 +34,32 @@ from koine.world.scene import Split
 
 @dataclass(frozen=True)
 class Arm:
-    """How one arm differs from the nano recipe: fields of `SpaeConfig`, and weights of the objective."""
+    """How one arm differs from the nano recipe.
+
+    Attributes:
+        options: fields of `SpaeConfig`.
+        objective: weights of the loss's terms.
+        words_judged: whether a claim asks if its words are true, and what a language model makes of them.
+    """
 
     options: dict[str, Any] = field(default_factory=dict)
     objective: dict[str, Any] = field(default_factory=dict)
+    words_judged: bool = False
 
 
 _ONE_LAYER: dict[str, Any] = {"pyramid": (8,), "thresholds": ()}
 _UNGUIDED: dict[str, Any] = {"alpha": 0.0}
 ARMS = {
-    "guided": Arm(),
-    "unguided": Arm(objective=_UNGUIDED),
+    "guided": Arm(words_judged=True),
+    "unguided": Arm(objective=_UNGUIDED, words_judged=True),
     "residual": Arm({"rule": "residual"}, _UNGUIDED),
     "one frozen layer": Arm(_ONE_LAYER, _UNGUIDED),
     "one learnt layer": Arm({**_ONE_LAYER, "codebook": "learnt"}, _UNGUIDED),
 }
+READINGS = {
+    f"guided: {layers}": Reading("guided", {"psnr": f"psnr, {layers}"}) for layers in ("all layers", "upper half")
+}
+"""One model, painted from all of its words or from those of its upper layers."""
 SCENES, SINGLE_SCENES, STEPS, BATCH = 3_000, 2_000, (150, 350), 32
 FILTERS = 32
 """Channels of the arms' first level: two thirds of the shipped model's."""
@@ -57,6 +67,7 @@ JUDGED = 200
 EPISODES = 200
 WAYS = ("shape", "colour")
 """Attributes whose values are the classes of episodes."""
+FEW_SHOT = {"2-way 1-shot": Protocol(), "2-way 5-shot": Protocol(shots=5), "5-way 1-shot": Protocol(ways=5)}
 _BUDGET = f"{SCENES + SINGLE_SCENES} pictures, {sum(STEPS)} steps of {BATCH}."
 
 CLAIMS = {
@@ -127,43 +138,34 @@ CLAIMS = {
 
 
 def run_claims(names: Sequence[str], seeds: int, out: Path) -> list[Finding]:
-    """Measures the arms that the named claims need (or reads what an earlier run measured) and writes the findings."""
+    """Measures the arms that the named claims need (or reads what an earlier run measured) and writes the findings.
+
+    Raises:
+        InputError: there is no language model that learns in context.
+    """
+    load_language_model(IN_CONTEXT_WEIGHTS)  # without it an arm would fail at its end
     settings = {
         "scenes": SCENES,
         "single scenes": SINGLE_SCENES,
         "steps": STEPS,
         "batch": BATCH,
         "filters": FILTERS,
+        "objective": asdict(OBJECTIVE),
         "arms": {name: asdict(arm) for name, arm in ARMS.items()},
+        "judged": JUDGED,
+        "episodes": EPISODES,
     }
-    found = Measurements(out / "spae.measurements.json", settings)
-    needed = {
-        name: [(_trained(arm), seed) for seed in range(seeds) for arm in (claim.ours, claim.baseline)]
-        for name, claim in CLAIMS.items()
-    }
-    found.collect([pair for name in names for pair in needed[name]], _measure, jobs=os.cpu_count() or 1)
-    known = [name for name, pairs in needed.items() if all(found.has(*pair) for pair in pairs)]
-
-    def part(arm: str, seed: int) -> Measurement:
-        """An arm's figures, or those of a part of its layers under the name that both parts share."""
-        whole = found.get(_trained(arm), seed)
-        layers = arm.partition(": ")[2]
-        return {"psnr": whole[f"psnr, {layers}"]} if layers else whole
-
-    findings = {name: judge(name, CLAIMS[name], range(seeds), part) for name in known}
     setting = (
         f"{seeds} seeds; the budget stands with each claim. Judged on {JUDGED} test scenes that no training saw; "
         "few-shot episodes on scenes with one thing. PSNR in dB, other figures are shares."
     )
-    write_findings("spae", list(findings.values()), out, setting=setting)
-    return [findings[name] for name in names]
-
-
-def _trained(arm: str) -> str:
-    return arm.partition(": ")[0]
+    return study(
+        "spae", CLAIMS, names, seeds, out, measure=_measure, settings=settings, setting=setting, readings=READINGS
+    )
 
 
 def _measure(arm: str, seed: int) -> Measurement:
+    """Everything that the claims compare, of one arm."""
     spae = ARMS[arm]
     recipe = NanoRecipe(
         scenes=SCENES,
@@ -175,31 +177,30 @@ def _measure(arm: str, seed: int) -> Measurement:
     overrides = {"appearance.steps": STEPS[0], "words.steps": STEPS[1], "batch_size": BATCH, "seed": seed}
     with tempfile.TemporaryDirectory() as folder:
         finished = run(recipe, folder, overrides=overrides, quiet=True)
-        return measure(finished, seed=seed)
-
-
-def measure(folder: Path, *, seed: int = 0) -> dict[str, float]:
-    """Everything that the claims compare, of a trained model in a folder."""
-    model = load_folder(folder)
+        model, tokenizer = load_folder(finished), read_tokenizer(finished)
     scenes = rendered_scenes("test", JUDGED)
     found = layer_errors(model, scenes.images)
-    if model.config.codebook == "learnt":
-        return found
-    spae = Spae(model, processor_of(model, read_tokenizer(folder)))
-    return found | word_figures(spae, scenes) | few_shot(spae, "test", seed=seed)
+    if spae.words_judged:
+        speller = Spae(model, processor_of(model, tokenizer))
+        found |= word_figures(speller, scenes) | few_shot(speller, "test", FEW_SHOT, seed=seed)
+    return found
 
 
 def figures(spae: Spae) -> dict[str, object]:
     """What the manifest of shipped weights says: on 1,000 test scenes, and on scenes of held-out pairs."""
     scenes, held_out = rendered_scenes("test", 1000), rendered_scenes("heldout", 1000)
     untaught = Spae(spae.model, spae.processor, language_model=InContextModel(*load_language_model()))
+    protocols = {**FEW_SHOT, "2-way 1-shot, no induction": Protocol(induction=False)}
     return {
         **layer_errors(spae.model, scenes.images),
         **{f"held-out {name}": value for name, value in layer_errors(spae.model, held_out.images).items()},
         **word_figures(spae, scenes),
         **{f"held-out {name}": value for name, value in word_figures(spae, held_out).items()},
-        **few_shot(spae, "test"),
-        **{f"{name}, by the plain language model": value for name, value in few_shot(untaught, "test").items()},
+        **few_shot(spae, "test", protocols),
+        **{
+            f"{name}, by the plain language model": value
+            for name, value in few_shot(untaught, "test", protocols).items()
+        },
         "scenes": f"1,000 test scenes, 1,000 of held-out pairs; {EPISODES} episodes for each of {' and '.join(WAYS)}",
     }
 
@@ -214,9 +215,8 @@ def layer_errors(model: SpaeModel, images: np.ndarray, *, batch_size: int = 100)
     parts: list[dict[str, Tensor]] = []
     for begin in range(0, len(images), batch_size):
         pixels = torch.from_numpy(images[begin : begin + batch_size]).permute(0, 3, 1, 2).float() / 255
-        parts.append(_errors(model, pixels))
-    found = {name: float(torch.cat([part[name] for part in parts]).mean()) for name in parts[0]}
-    return found
+        parts.append(_errors(model, pixels.to(model.device)))
+    return {name: float(torch.cat([part[name] for part in parts]).mean()) for name in parts[0]}
 
 
 def _errors(model: SpaeModel, pixels: Tensor) -> dict[str, Tensor]:
@@ -229,7 +229,7 @@ def _errors(model: SpaeModel, pixels: Tensor) -> dict[str, Tensor]:
     layers = len(codes.tokens)
     found = {}
     for count in range(1, layers + 1):
-        chosen = model.partial(codes, torch.full((len(pixels),), count))
+        chosen = model.partial(codes, torch.full((len(pixels),), count, device=pixels.device))
         found[f"psnr, {count} layers"] = _psnr(model.decode(chosen), pixels)
     found["psnr, all layers"] = found[f"psnr, {layers} layers"]
     found["psnr, upper half"] = found[f"psnr, {max(1, layers // 2)} layers"]
@@ -260,11 +260,11 @@ def word_figures(spae: Spae, scenes: RenderedScenes) -> dict[str, float]:
         truth[place] = torch.tensor([word in true for word in words])
     clip = Clip.load()
     pictures, of_words = clip.embed_pixels(scenes.images), word_vectors(clip.embed_texts, words, TEMPLATES)
-    guided = torch.tensor([word in content_words() for word in words])
+    content = content_words()
+    guided = torch.tensor([word in content for word in words])
     fitting = similarities(pictures, of_words, guided=guided, usual=(pictures @ of_words.T).mean(dim=0)).clamp(min=0)
     found = {}
-    for layers in (2, 3):
-        length = spae.processor.pyramid.lengths[min(layers, len(spae.processor.pyramid.layers)) - 1]
+    for length in spae.processor.pyramid.lengths[1:3]:
         codes = spelling.flat[:, :length]
         found[f"true words, {length} tokens"] = float(truth.gather(1, codes).mean())
         found[f"relative similarity, {length} tokens"] = float(fitting.gather(1, codes).mean())
@@ -273,14 +273,10 @@ def word_figures(spae: Spae, scenes: RenderedScenes) -> dict[str, float]:
     return found
 
 
-def few_shot(spae: Spae, split: Split, *, seed: int = 0, layers: int = 2) -> dict[str, float]:
+def few_shot(
+    spae: Spae, split: Split, protocols: Mapping[str, Protocol], *, seed: int = 0, layers: int = 2
+) -> dict[str, float]:
     """Shares of episodes that the frozen language model names rightly, meaned over shape and colour."""
-    protocols = {
-        "2-way 1-shot": Protocol(),
-        "2-way 5-shot": Protocol(shots=5),
-        "2-way 1-shot, no induction": Protocol(induction=False),
-        "5-way 1-shot": Protocol(ways=5),
-    }
     scenes = rendered_scenes(split, 1000, kind="single")
     spelling = spae.spell([Image(pixels) for pixels in scenes.images])
     things = [scenes.scene(place).things[0] for place in range(len(scenes))]

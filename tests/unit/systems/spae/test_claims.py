@@ -7,21 +7,20 @@ import pytest
 import torch
 
 from koine.systems.spae import claims
-from koine.systems.spae.claims import ARMS, CLAIMS, layer_errors, word_figures
+from koine.systems.spae.claims import ARMS, CLAIMS, FEW_SHOT, READINGS, few_shot, layer_errors, word_figures
 from koine.systems.spae.config import SpaeConfig
 from koine.systems.spae.model import SpaeModel
 from koine.world.cache import RenderedScenes
 from koine.world.render import render
-from koine.world.scene import sample_scene
+from koine.world.scene import Kind, sample_scene
 from tests.unit.systems.spae.conftest import tiny_config
 
 
-@pytest.fixture(scope="module")
-def scenes() -> RenderedScenes:
-    """Four scenes at 16 pixels."""
-    views = [render(sample_scene(seed, split="test"), 16) for seed in range(4)]
-    boxes = np.zeros((4, 5, 4), np.float32)
-    visible = np.zeros((4, 5), np.int32)
+def small_scenes(count: int, kind: Kind = "any") -> RenderedScenes:
+    """Scenes at 16 pixels."""
+    views = [render(sample_scene(seed, split="test", kind=kind), 16) for seed in range(count)]
+    boxes = np.zeros((count, 5, 4), np.float32)
+    visible = np.zeros((count, 5), np.int32)
     for place, view in enumerate(views):
         boxes[place, : len(view.boxes)] = view.boxes
         visible[place, : len(view.visible)] = view.visible
@@ -32,14 +31,27 @@ def scenes() -> RenderedScenes:
         amodal_boxes=boxes,
         visible=visible,
         split="test",
-        kind="any",
+        kind=kind,
         first_seed=0,
     )
 
 
-def test_every_claim_compares_arms_that_there_are():
-    for claim in CLAIMS.values():
-        assert {arm.partition(": ")[0] for arm in (claim.ours, claim.baseline)} <= ARMS.keys()
+@pytest.fixture(scope="module")
+def scenes() -> RenderedScenes:
+    return small_scenes(4)
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_every_claim_compares_what_is_measured_of_its_arms(name, model, scenes):
+    claim = CLAIMS[name]
+    of_pixels = layer_errors(model, scenes.images[:1]).keys()
+    of_words = {"true words, 5 tokens", "true words, 21 tokens", "relative similarity, 5 tokens", *FEW_SHOT}
+    for arm in (claim.ours, claim.baseline):
+        if arm in READINGS:
+            assert set(claim.metrics) == READINGS[arm].metrics.keys()
+            assert set(READINGS[arm].metrics.values()) <= of_pixels
+        else:
+            assert set(claim.metrics) <= of_pixels | (of_words if ARMS[arm].words_judged else set())
 
 
 @pytest.mark.parametrize("name", ARMS)
@@ -75,6 +87,16 @@ def test_a_word_counts_if_it_is_true(spae, scenes, monkeypatch):
         monkeypatch.setattr(claims, "true_words", lambda scene, view, true=true: true)
         found = word_figures(spae, scenes)
         assert found["true words, 5 tokens"] == found["true words, 21 tokens"] == expected
+
+
+def test_a_name_counts_if_it_is_the_querys(spae, monkeypatch):
+    """A language model that always knows, and one that never does."""
+    monkeypatch.setattr(claims, "rendered_scenes", lambda split, count, kind: small_scenes(120, kind))
+    monkeypatch.setattr(claims, "EPISODES", 5)
+    for wrong, expected in (("", 1.0), ("not ", 0.0)):
+        answers = lambda episodes, *_, wrong=wrong, **__: [wrong + episode.answer for episode in episodes]  # noqa: E731
+        monkeypatch.setattr(spae, "classify", answers)
+        assert few_shot(spae, "test", FEW_SHOT) == dict.fromkeys(FEW_SHOT, expected)
 
 
 class _NoClip:

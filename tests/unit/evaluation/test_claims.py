@@ -114,7 +114,7 @@ def test_an_arm_can_be_read_off_the_measurement_of_another(tmp_path, monkeypatch
         "measure": measure,
         "settings": {},
         "setting": "Toys.",
-        "readings": {"half of a": Reading("a", {"share": "other"})},
+        "readings": {"half of a": Reading("a", {"share": "other", "other": "share"})},
     }
     [first] = study("toy", claims, ["halves"], 2, tmp_path, **settings)
     assert (first.effects[0].ours, first.effects[0].baseline) == ((0.9, 0.91), (0.5, 0.5))

@@ -5,15 +5,14 @@ Every arm of a claim learns from the same scenes for the same number of steps an
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from koine.evaluation.claims import Claim, Finding, Measurement, Measurements, judge, write_findings
+from koine.evaluation.claims import Claim, Finding, Measurement, Reading, study
 from koine.parts.quantize import code_counts, perplexity, usage
 from koine.systems.vqvae.likelihood import histogram_bits
 from koine.systems.vqvae.model import VQVAEModel
@@ -35,15 +34,19 @@ SMALL: dict[str, Any] = {
     "prior_width": 48,
     "prior_layers": 6,
 }
+REVIVED = "k-means start and restarts"
+"""The arm whose codes a prior learns, too."""
 SONNET: dict[str, Any] = {"warm_start": False, "ema_restart_below": 0.0}
 CODEBOOKS: dict[str, dict[str, Any]] = {
     "moving averages": SONNET,
     "gradients": {**SONNET, "codebook": "gradient"},
-    "k-means start and restarts": {"warm_start": True, "ema_restart_below": 0.1},
+    REVIVED: {"warm_start": True, "ema_restart_below": 0.1},
 }
 """Ways in which the codebook learns; fields of the configuration."""
-PRIOR = "prior"
-"""The measurement that the arms of claims about the prior are read from."""
+READINGS = {
+    arm: Reading(REVIVED, {"bits of a code": f"bits of a code, {arm}"})
+    for arm in ("independent histograms", "PixelCNN", "PixelCNN that is told")
+}
 
 _CODE_BUDGET = f"{SCENES + SINGLE_SCENES} scenes, {CODE_STEPS} steps of {BATCH}, {SMALL['codes']} codes."
 _PRIOR_BUDGET = f"{_CODE_BUDGET} Then {PRIOR_STEPS} steps of {BATCH} grids for the prior."
@@ -56,7 +59,7 @@ CLAIMS = {
         published="no figure",
         ours="moving averages",
         baseline="gradients",
-        metrics=("error / variance", "perplexity"),
+        metrics=("error / variance",),
         lower_is_better=True,
         budget=_CODE_BUDGET,
     ),
@@ -64,7 +67,7 @@ CLAIMS = {
         statement="Starting by k-means and restarting dead codes lets more of the codebook be used",
         source="a remedy from later work; the paper's own codebook has neither",
         published="no figure",
-        ours="k-means start and restarts",
+        ours=REVIVED,
         baseline="moving averages",
         metrics=("share of codes in use", "PSNR, dB"),
         budget=_CODE_BUDGET,
@@ -93,7 +96,7 @@ CLAIMS = {
 
 
 def run_claims(names: Sequence[str], seeds: int, out: Path) -> list[Finding]:
-    """Measure the arms that the named claims need (or read what an earlier run measured) and write the findings."""
+    """Measures the arms that the named claims need (or reads what an earlier run measured) and writes the findings."""
     settings = {
         "scenes": [SCENES, SINGLE_SCENES],
         "steps": [CODE_STEPS, PRIOR_STEPS],
@@ -102,50 +105,20 @@ def run_claims(names: Sequence[str], seeds: int, out: Path) -> list[Finding]:
         "arms": CODEBOOKS,
         "judged": JUDGED,
     }
-    found = Measurements(out / "vqvae.measurements.json", settings)
-    needed = {
-        name: [(_measured_as(arm), seed) for seed in range(seeds) for arm in (claim.ours, claim.baseline)]
-        for name, claim in CLAIMS.items()
-    }
-    # models this small gain little from a second thread: one process per core
-    found.collect([pair for name in names for pair in needed[name]], measure, jobs=os.cpu_count() or 1)
-    # what earlier runs measured is written again, so that running one claim does not lose the others
-    known = [name for name, pairs in needed.items() if all(found.has(*pair) for pair in pairs)]
-    findings = {name: judge(name, CLAIMS[name], range(seeds), _reader(found)) for name in known}
     setting = f"{seeds} seeds; the budget stands with each claim. Judged on {JUDGED} test scenes that no training saw."
-    write_findings("vqvae", list(findings.values()), out, setting=setting)
-    return [findings[name] for name in names]
-
-
-def _reader(found: Measurements) -> Callable[[str, int], Measurement]:
-    def read(arm: str, seed: int) -> Measurement:
-        measured = _measured_as(arm)
-        measurement = found.get(measured, seed)
-        return measurement if measured == arm else {"bits of a code": measurement[arm]}
-
-    return read
-
-
-def _measured_as(arm: str) -> str:
-    """The measurement that an arm's figures are read from."""
-    return arm if arm in CODEBOOKS else PRIOR
+    return study(
+        "vqvae", CLAIMS, names, seeds, out, measure=measure, settings=settings, setting=setting, readings=READINGS
+    )
 
 
 def measure(arm: str, seed: int) -> Measurement:
-    """Trains one arm and measures it."""
-    if arm == PRIOR:
-        return _measure_prior(_train(CODEBOOKS["k-means start and restarts"], seed, prior=True))
-    return _measure_codes(_train(CODEBOOKS[arm], seed, prior=False))
-
-
-def _train(options: dict[str, Any], seed: int, *, prior: bool) -> VQVAEModel:
-    recipe = NanoRecipe(SCENES, SINGLE_SCENES, features_first=False, options={**SMALL, **options})
+    """Trains one arm and measures it: its codes, and for `REVIVED` a prior over them as well."""
+    recipe = NanoRecipe(SCENES, SINGLE_SCENES, features_first=False, options={**SMALL, **CODEBOOKS[arm]})
     overrides = {"codes.steps": CODE_STEPS, "prior.steps": PRIOR_STEPS, "batch_size": BATCH, "seed": seed}
     with tempfile.TemporaryDirectory() as folder:
-        finished = run(recipe, folder, stage="codes", overrides=overrides, quiet=True)
-        if prior:
-            finished = run(recipe, folder, stage="prior", overrides=overrides, quiet=True)
-        return load_folder(finished)
+        finished = run(recipe, folder, stage=None if arm == REVIVED else "codes", overrides=overrides, quiet=True)
+        model = load_folder(finished)
+    return _measure_codes(model) | (_measure_prior(model) if arm == REVIVED else {})
 
 
 def _measure_codes(model: VQVAEModel) -> dict[str, float]:
@@ -167,7 +140,7 @@ def _measure_prior(model: VQVAEModel) -> dict[str, float]:
     grids = encode_all(model, torch.from_numpy(judged.images))
     known = encode_all(model, torch.from_numpy(trained.images))
     return {
-        "independent histograms": histogram_bits(known, grids, model.config.codes),
-        "PixelCNN": prior_bits(model, grids, None),
-        "PixelCNN that is told": prior_bits(model, grids, classes_of(judged)),
+        "bits of a code, independent histograms": histogram_bits(known, grids, model.config.codes),
+        "bits of a code, PixelCNN": prior_bits(model, grids, None),
+        "bits of a code, PixelCNN that is told": prior_bits(model, grids, classes_of(judged)),
     }

@@ -137,7 +137,7 @@ def test_claims_are_measured_judged_and_written(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(claims, "PRIOR_STEPS", 1)
     monkeypatch.setattr(claims, "BATCH", 4)
     monkeypatch.setattr(claims, "SMALL", SMALL)
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("koine.evaluation.claims.usable_cores", lambda: 1)
     found = run_claims(list(CLAIMS), 2, tmp_path)
     assert [finding.claim for finding in found] == list(CLAIMS.values())
     assert (tmp_path / "vqvae.md").is_file()

@@ -234,6 +234,23 @@ def test_an_empty_batch_moves_nothing() -> None:
         torch.testing.assert_close(quantizer.codebook, before)
 
 
+@pytest.mark.parametrize(
+    "build", [lambda: EMAVectorQuantizer(4, 3), lambda: SphericalQuantizer(4, 3, warm_start=False)]
+)
+def test_processes_share_counts_and_sums_in_training_only(
+    build: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The main process evaluates alone: whatever it shared then would wait for the others for ever."""
+    shared = []
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "all_reduce", shared.append)
+    quantizer, vectors = build(), torch.randn(5, 3)
+    quantizer.eval()(vectors)
+    assert not shared
+    quantizer.train()(vectors)
+    assert [tuple(tensor.shape) for tensor in shared] == [(4,), (4, 3)]
+
+
 def _one_process(rank: int, store: str, results: str) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     torch.manual_seed(rank)  # different random numbers: restarts must take the first process's

@@ -61,6 +61,7 @@ def test_same_seed_same_rows(tokenizer):
 
 def test_batches_are_padded_on_the_right():
     data = SortedNotes([([1, 5, 6], [IGNORED, IGNORED, 6]), ([1, 7], [IGNORED, 7])])
+    assert data.lengths.tolist() == [3, 2]
     batch = data.batch(torch.tensor([1, 0]), torch.Generator())
     assert batch["input_ids"].tolist() == [[1, 7, 0], [1, 5, 6]]
     assert batch["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1]]

@@ -6,7 +6,7 @@ relations, region reasoning, grounded captions and spatial negatives.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 
@@ -40,6 +40,9 @@ LOCATION_QUESTION = "What is the location of {phrase} in the image?"
 LOCATIONS_QUESTION = "What are the locations of {phrases}?"
 DESCRIBE_QUESTION = "Describe the image with boxes."
 EXISTENCE_QUESTIONS = ("Is there {phrase} in the image?", "Do you see {phrase}?")
+_PAIR = (("colour", "shape"),)
+_DETAILS = (*_PAIR, ("shape",), ("material", "shape"), ("size", "colour", "shape"))
+"""How things that are asked for are named."""
 _LOOSE_BOX_SHARE = 0.4
 """How often a thing that shares its place with another is referred to with a box round both."""
 
@@ -61,6 +64,8 @@ class Mixture:
         one_word: how often such a turn calls a thing by the one word that fits it alone, if any, each attribute
             as often as others ("the red thing"); expressions drawn at large nearly all name the shape.
         colour: the weight of questions about a region's colour, see `REFER_WEIGHTS`.
+        named_alike: whether things asked for that are there are named by colour and shape, as those that aren't are.
+            Otherwise they are named in four ways, and to ask for a colour and shape half gives away that it's absent.
     """
 
     refer: float = 5.0
@@ -74,6 +79,7 @@ class Mixture:
     located: tuple[float, ...] = (0.75, 0.25)
     one_word: float = 0.0
     colour: float = REFER_WEIGHTS["colour"]
+    named_alike: bool = False
 
 
 def conversation(
@@ -90,6 +96,7 @@ def conversation(
         **_MAKERS,
         "refer": partial(_refer_turn, weights={**REFER_WEIGHTS, "colour": mixture.colour}),
         "locate": partial(_locate_turn, mixture=mixture),
+        "exists": partial(_exists_turn, details=_PAIR if mixture.named_alike else _DETAILS),
     }
     names = [field.name for field in fields(mixture) if field.name in makers]
     weights = np.array([getattr(mixture, kind) for kind in names])
@@ -248,9 +255,11 @@ def _describe_turn(facts: Facts, view: Observation, image: Image, rng: np.random
     return Sentence(DESCRIBE_QUESTION), Sentence(*parts)
 
 
-def _exists_turn(facts: Facts, view: Observation, image: Image, rng: np.random.Generator) -> Turn | None:
+def _exists_turn(
+    facts: Facts, view: Observation, image: Image, rng: np.random.Generator, *, details: Sequence[tuple[str, ...]]
+) -> Turn | None:
     index = pick(rng, list(members(facts.seen)))
-    detail = pick(rng, (("colour", "shape"), ("shape",), ("material", "shape"), ("size", "colour", "shape")))
+    detail = pick(rng, details)
     thing = facts.things[index]
     words = [value(thing, attribute) for attribute in ATTRIBUTES if attribute in detail]
     if facts.having(words) != 1 << index:
@@ -301,7 +310,6 @@ def _ask_turn(facts: Facts, view: Observation, image: Image, rng: np.random.Gene
 _MAKERS: dict[str, Callable[..., Turn | None]] = {
     "purpose": _purpose_turn,
     "describe": _describe_turn,
-    "exists": _exists_turn,
     "absent": _absent_turn,
     "ask": _ask_turn,
 }

@@ -11,7 +11,7 @@ from koine.sentence import Image, Region
 from koine.world.facts import members, observe
 from koine.world.render import render
 from koine.world.scene import sample_scene
-from koine.world.things import COLOURS, HELD_OUT
+from koine.world.things import COLOURS, HELD_OUT, SHAPES
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +125,18 @@ def test_things_are_called_by_one_word_that_fits_them_alone(views):
         assert facts.having((word,)) == 1 << meant[0]
         named += 1
     assert named >= len(views) // 2
+
+
+def test_present_and_absent_things_can_be_named_alike(views):
+    mixture, there = only("exists", named_alike=True), 0
+    for example in conversations(iter(views), seed=0, mixture=mixture, turns=1):
+        if example.target.text.startswith("Yes"):
+            there += 1
+            named = re.search("(?:there|see) an? (.*?)(?: in the image)?\\?", example.prompt.text)[1]
+            colour, shape = named.split()
+            assert colour in COLOURS
+            assert shape in SHAPES
+    assert there > len(views) // 2
 
 
 def test_regions_lie_on_the_thing_they_refer_to(nested_views):

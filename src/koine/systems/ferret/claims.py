@@ -131,6 +131,7 @@ def run_claims(names: Sequence[str], seeds: int, out: Path) -> list[Finding]:
         "steps": STEPS,
         "batch": BATCH,
         "one word": ONE_WORD,
+        "named alike": True,
         "arms": {name: asdict(arm) for name, arm in ARMS.items()},
     }
     setting = (
@@ -160,7 +161,7 @@ def _conversations(data_set: WorldData) -> tuple[Example, ...]:
 
 def train_arm(arm: Arm, seed: int) -> Ferret:
     """A nano Ferret of that arm."""
-    changed = {"one_word": ONE_WORD, **dict.fromkeys(("describe", *arm.without), 0.0)}
+    changed = {"one_word": ONE_WORD, "named_alike": True, **dict.fromkeys(("describe", *arm.without), 0.0)}
     align, instruct = (replace(mixture, **changed) for mixture in (ALIGNMENT_MIXTURE, MIXTURE))
     recipe = ArmRecipe(
         alignment_set=WorldData(0, 0, SINGLE_SCENES, turns=TURNS, mixture=align, seed=seed),

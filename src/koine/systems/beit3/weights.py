@@ -6,7 +6,7 @@ import argparse
 import os
 import pickle
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -254,13 +254,17 @@ def convert(
         base: beit3.spm or the folder that holds it, by default the source's; for a VQA checkpoint answer2label.txt is
             looked for there, too.
         head, size: what the checkpoint must have and be; by default any.
-        image_size: interpolates the image positions to images of so many pixels.
+        image_size: interpolates the image positions to images of so many pixels. A visual tokenizer's can't be.
     Raises:
         InputError: the file is none of the release's or not the one that is wanted, or beit3.spm is not there.
     """
     published = read_published(source)
     model: Beit3Model | VisualTokenizer
     if is_tokenizer(published):
+        if wanted := [str(each) for each in (size, head, image_size) if each is not None]:
+            raise InputError(
+                f"{source} is a visual tokenizer, but a BEiT-3 ({' '.join(wanted)}) is wanted: give another"
+            )
         model, beside = build_tokenizer(published), []
     else:
         model = build_published(published, head=head, size=size, image_size=image_size)
@@ -307,7 +311,17 @@ def _load(
         kind = PreTrainedConfig.get_config_dict(folder)[0].get("model_type")
         if kind != of.model_type:
             raise InputError(f"{folder} holds a model of type {kind!r}, not {of.model_type!r}: give another folder")
-        return model.from_pretrained(folder, dtype=dtype or torch.float32)
+        # Without these two a tensor that is missing or of another shape would be drawn at random, and only logged.
+        loaded, report = model.from_pretrained(
+            folder, dtype=dtype or torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+        faults = [
+            *(f"lacks {name}" for name in report["missing_keys"]),
+            *(f"has {name}, which this model has not" for name in report["unexpected_keys"]),
+            *(f"has {name} in another shape" for name, *_ in report["mismatched_keys"]),
+        ]
+        _refuse(faults, f"the weights in {folder} do not fit its config.json", "make them again")
+        return loaded
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         if isinstance(error, InputError):
             raise
@@ -340,9 +354,17 @@ def _check_fit(given: Mapping[str, tuple[int, ...]], model: torch.nn.Module) -> 
             if given[name] != expected[name]
         ),
     ]
+    _refuse(faults, "the checkpoint does not fit", "fetch the published file again")
+
+
+def _refuse(faults: Sequence[str], what: str, remedy: str) -> None:
+    """
+    Raises:
+        InputError: there are faults; one of them is named.
+    """
     if faults:
         more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
-        raise InputError(f"the checkpoint does not fit: it {min(faults)}{more}; fetch the published file again")
+        raise InputError(f"{what}: it {min(faults)}{more}; {remedy}")
 
 
 def _layers(shapes: Mapping[str, tuple[int, ...]], part: str) -> int:

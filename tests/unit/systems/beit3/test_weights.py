@@ -162,6 +162,23 @@ def test_a_published_tokenizer_becomes_a_folder(tmp_path):
     assert torch.equal(load_tokenizer_folder(out).tokenize(images), model.tokenize(images))
     with pytest.raises(InputError, match="koine_visual_tokenizer"):
         load_folder(out)
+    with pytest.raises(InputError, match=r"vqkd.pth is a visual tokenizer, but a BEiT-3 \(vqa\) is wanted"):
+        convert(tmp_path / "vqkd.pth", tmp_path / "out2", head="vqa")
+
+
+def test_a_folder_whose_weights_are_not_all_there_is_refused(tiny, tmp_path):
+    model = tiny(heads=["vqa"])
+    state = model.state_dict()
+    lost, short = "heads.vqa.head.0.bias", "beit3.text_embed.weight"
+    model.save_pretrained(tmp_path, state_dict={name: tensor for name, tensor in state.items() if name != lost})
+    with pytest.raises(InputError, match=f"do not fit its config.json: it lacks {lost}; make them again"):
+        load_folder(tmp_path)
+    model.save_pretrained(tmp_path, state_dict={**state, short: state[short][:-1].clone()})
+    with pytest.raises(InputError, match=f"it has {short} in another shape"):
+        load_folder(tmp_path)
+    model.save_pretrained(tmp_path, state_dict={**state, "beit3.extra": torch.zeros(1)})
+    with pytest.raises(InputError, match=r"it has beit3\.extra, which this model has not"):
+        load_folder(tmp_path)
 
 
 def test_folders_of_other_models_are_refused(tmp_path):

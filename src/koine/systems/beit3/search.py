@@ -98,8 +98,8 @@ class VectorCache:
         try:
             with np.load(folder / "vectors.npz", allow_pickle=False) as stored:
                 self.vectors = dict(zip(stored["keys"].tolist(), stored["vectors"], strict=True))
-            self.files = json.loads((folder / "files.json").read_text(encoding="utf-8"))
-        except (OSError, EOFError, ValueError, KeyError, BadZipFile):
+            self.files = dict(json.loads((folder / "files.json").read_text(encoding="utf-8")))
+        except (OSError, EOFError, ValueError, TypeError, KeyError, BadZipFile):
             self.vectors, self.files = {}, {}
 
     def look(self, files: Sequence[Path], embed: Embed) -> tuple[dict[Path, str], list[tuple[Path, str]], int]:

@@ -121,10 +121,15 @@ def test_nothing_to_search_is_refused(beit3: Beit3, tmp_path: Path) -> None:
 def test_a_damaged_cache_is_made_again(beit3: Beit3, folder: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     before = beit3.search("a ball", folder, cache=cache).details["found"]
-    [vectors] = cache.rglob("vectors.npz")
-    vectors.write_bytes(vectors.read_bytes()[:50])
-    reply = beit3.search("a ball", folder, cache=cache)
-    assert reply.details["encoded"] == 3 and reply.details["found"] == before
+    [vectors], [files] = cache.rglob("vectors.npz"), cache.rglob("files.json")
+    for damage in (
+        lambda: vectors.write_bytes(vectors.read_bytes()[:50]),
+        lambda: files.write_text("[1, 2]"),
+        lambda: files.write_text("{"),
+    ):
+        damage()
+        reply = beit3.search("a ball", folder, cache=cache)
+        assert reply.details["encoded"] == 3 and reply.details["found"] == before
 
 
 def test_nothing_is_written_among_the_pictures(beit3: Beit3, folder: Path, tmp_path: Path) -> None:

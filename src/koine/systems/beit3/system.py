@@ -186,10 +186,9 @@ class Beit3:
             count: how many pictures to name.
             cache: where vectors are kept, see `SearchIndex`.
         Returns:
-            The paths, each on a line; `details["found"]` lists (path, cosine),
-            `details["pictures"]` counts those that could be
-            read, `details["encoded"]` those that had no vector yet, and `details["skipped"]` lists the rest with the
-            reason.
+            The paths, each on a line; `details["found"]` lists (path, cosine), `details["pictures"]` counts the files
+            that could be read, `details["encoded"]` the contents that had no vector yet, and `details["skipped"]` lists
+            the other files with the reason.
         Raises:
             InputError: an empty folder, none of whose pictures can be read; or weights without retrieval.
         """
@@ -257,12 +256,16 @@ class Beit3:
         return Reply(names[0], details={"scores": dict(zip(names, best.values.tolist(), strict=True))})
 
     def _rank(self, image: Image, texts: Sequence[str]) -> Reply:
+        if not texts:
+            raise InputError("there are no texts to rank: give at least one beside the picture")
         similarities = self.embed_texts(texts) @ self.embed_images([image])[0]
         order = similarities.argsort(descending=True).tolist()
         ranked: dict[str, Any] = {texts[place]: float(similarities[place]) for place in order}
         return Reply("\n".join(ranked), details={"similarities": ranked})
 
     def _find(self, images: Sequence[Image], text: str) -> Reply:
+        if not images:
+            raise InputError("there are no pictures to find one among: give at least one beside the text")
         similarities = self.embed_images(images) @ self.embed_texts([text])[0]
         index = int(similarities.argmax())
         return Reply(images[index], details={"index": index, "similarities": similarities.tolist()})

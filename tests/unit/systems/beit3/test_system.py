@@ -109,6 +109,10 @@ def test_a_use_can_be_named(beit3: Beit3) -> None:
         beit3.respond(LEFT, "what?", use="anser")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="to caption, BEiT-3 looks at one picture, 2 given"):
         beit3.respond(LEFT, RIGHT, use="caption")
+    with pytest.raises(InputError, match="there are no texts to rank"):
+        beit3.respond(LEFT, use="rank")
+    with pytest.raises(InputError, match="there are no pictures to find one among"):
+        beit3.respond("a red cube", use="find")
 
 
 def test_a_text_that_is_too_long_is_announced(beit3: Beit3) -> None:

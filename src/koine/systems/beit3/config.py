@@ -163,7 +163,8 @@ class Beit3Config(PreTrainedConfig):
 
     @classmethod
     def nano(cls, vocab_size: int, mask_token_id: int | None = None, **options: Any) -> Beit3Config:
-        """The model that ships with the package: 64 x 64 pixels in patches of 8, width 128, four layers.
+        """A model for 64 x 64 pixels in patches of 8, of width 128; the one that ships differs as `options` say
+        (`koine.systems.beit3.recipe.nano_config`).
 
         Args:
             vocab_size: of the tokenizer, mask token included.

@@ -69,6 +69,16 @@ class Pyramid:
             found.append(total)
         return tuple(found)
 
+    def length(self, layers: int | None = None) -> int:
+        """How many codes the first `layers` layers have together; all by default.
+
+        Raises:
+            InputError: there are not so many layers.
+        """
+        if layers is not None and not 0 < layers <= len(self.layers):
+            raise InputError(f"layers = {layers} of a pyramid of {len(self.layers)}: give 1 to {len(self.layers)}")
+        return self.lengths[-1 if layers is None else layers - 1]
+
     def places(self, layer: int) -> tuple[slice, slice]:
         """Rows and columns of the grid that layer `layer` (from 0) has codes at: the dilation subsampler.
 

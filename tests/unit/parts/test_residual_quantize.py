@@ -42,6 +42,13 @@ class TestPyramid:
         parts = Pyramid.square((1, 2, 4)).split(torch.arange(5)[None])
         assert [part.tolist() for part in parts] == [[[[0]]], [[[1, 2], [3, 4]]]]
 
+    def test_length_counts_the_codes_of_the_first_layers(self):
+        pyramid = Pyramid.square((1, 2, 4))
+        assert [pyramid.length(layers) for layers in (1, 2, 3, None)] == [1, 5, 21, 21]
+        for layers in (-1, 0, 4):
+            with pytest.raises(InputError, match=f"layers = {layers} of a pyramid of 3"):
+                pyramid.length(layers)
+
     def test_codes_that_end_within_a_layer_are_refused(self):
         with pytest.raises(InputError, match="6 codes don't end with a layer of the pyramid: give one of 1, 5, 21"):
             Pyramid.square((1, 2, 4)).split(torch.arange(6)[None])

@@ -75,10 +75,11 @@ def decode_progressively(
         token_ids: [codes], the language model's token of each row of the codebook.
         layers: how many to write; all by default.
     Raises:
-        InputError: no examples, too few codes in one, or prompts that don't fit the language model.
+        InputError: no examples, too few codes in one, more layers than there are, or prompts that don't fit the
+            language model.
     """
     schedule = schedule or Schedule()
-    length = pyramid.lengths[(layers or len(pyramid.layers)) - 1]
+    length = pyramid.length(layers)
     if not examples:
         raise InputError("there is no example for the language model to learn from: give at least one pair")
     if short := [pair for pair in examples if len(pair.codes) < length]:

@@ -64,19 +64,21 @@ class InContextModel:
         self.tokenizer = tokenizer
         self.batch_size = batch_size
 
-    def encode(self, pieces: Sequence[Piece]) -> list[int]:
+    def encode(self, pieces: Sequence[Piece], *, to_write: int = 1) -> list[int]:
         """One row of tokens; texts are tokenised each by itself, a picture's tokens stand as they are.
 
+        Args:
+            to_write: how many tokens may come behind it.
         Raises:
-            InputError: more tokens than the model has positions.
+            InputError: more tokens, with those to be written, than the model has positions.
         """
         begin = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
         row = [*begin, *(token for piece in pieces for token in self._tokens(piece))]
         longest = getattr(self.model.config, "max_position_embeddings", None)
-        if longest is not None and len(row) >= longest:
+        if longest is not None and len(row) + to_write > longest:
             raise InputError(
-                f"a prompt of {len(row)} tokens doesn't fit the language model's {longest} positions: show fewer or "
-                "shorter examples, or use fewer layers of words"
+                f"a prompt of {len(row)} tokens and {to_write} to be written don't fit the language model's {longest} "
+                "positions: show fewer or shorter examples, or use fewer layers of words"
             )
         return row
 
@@ -87,7 +89,7 @@ class InContextModel:
             choices: for each prompt the only texts that may be written; by default anything.
         """
         written = [""] * len(prompts)
-        for numbers, ids in self._batches([self.encode(pieces) for pieces in prompts]):
+        for numbers, ids in self._batches([self.encode(pieces, to_write=LONGEST_NAME) for pieces in prompts]):
             processors = []
             if choices is not None:
                 rows = [[self._tokens(choice) for choice in choices[number]] for number in numbers]
@@ -100,7 +102,7 @@ class InContextModel:
     def continue_with(self, prompts: Sequence[Sequence[Piece]], token_ids: Tensor, *, length: int) -> Tensor:
         """The likeliest `length` tokens after each prompt, of `token_ids` [codes] only: long [prompts, length]."""
         found = torch.zeros(len(prompts), length, dtype=torch.int64)
-        for numbers, ids in self._batches([self.encode(pieces) for pieces in prompts]):
+        for numbers, ids in self._batches([self.encode(pieces, to_write=length) for pieces in prompts]):
             written = self._generate(ids, [Only(token_ids)], max_new_tokens=length, min_new_tokens=length)
             found[numbers] = written.cpu()
         return found

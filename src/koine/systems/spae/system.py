@@ -119,9 +119,11 @@ class Spae:
             seed: without effect, since nothing is drawn.
         Returns:
             The words of the upper three layers and the picture painted from all; `details["layers"]` has the words of
-            each layer. Or the picture that the words spell. Or a name.
+            each layer. Or the picture that the words spell. Or a name, and in `details["layers"]` the words that it was
+            read from.
         Raises:
-            InputError: parts of another kind or order, an unknown word, or a number of words that ends within a layer.
+            InputError: parts of another kind or order, an unknown word, a number of words that ends within a layer, or
+                more layers than there are.
         """
         sentence = Sentence(*parts)
         if others := [part for part in sentence if not isinstance(part, str | Image)]:
@@ -141,7 +143,7 @@ class Spae:
                     "names before it to have it named"
                 )
             return self._spelt(pictures[0], layers)
-        return self._named(sentence, layers or 2, wording)
+        return self._named(sentence, 2 if layers is None else layers, wording)
 
     @torch.inference_mode()
     def spell(self, images: Sequence[Image], *, batch_size: int = 64) -> Spelling:
@@ -167,8 +169,12 @@ class Spae:
     def prompts(
         self, episodes: Sequence[Episode], spelling: Spelling, *, layers: int, induction: bool, wording: Wording
     ) -> list[list[Piece]]:
-        """What the language model reads of each episode about the pictures of `spelling`."""
-        words = self._language_tokens(spelling.flat[:, : self.processor.pyramid.lengths[layers - 1]])
+        """What the language model reads of each episode about the pictures of `spelling`.
+
+        Raises:
+            InputError: there are not so many layers.
+        """
+        words = self._language_tokens(spelling.flat[:, : self.processor.pyramid.length(layers)])
         return [prompt(episode, words, induction=induction, wording=wording) for episode in episodes]
 
     def classify(
@@ -204,8 +210,10 @@ class Spae:
             examples: (condition, picture) pairs; conditions are texts, or pictures of which the upper layers are shown.
             layers: how many to write; all by default.
         Raises:
-            InputError: no examples, or prompts that don't fit the language model.
+            InputError: no examples, more layers than there are, or prompts that don't fit the language model.
         """
+        if not examples:
+            raise InputError("there is no example to write a picture after: give pairs of a condition and a picture")
         spelling = self.spell([picture for _, picture in examples])
         pairs = [
             InContextPair(self._condition(given), codes)
@@ -232,9 +240,8 @@ class Spae:
         return self.model.decoder.conv_in.weight
 
     def _spelt(self, image: Image, layers: int | None) -> Reply:
+        self.processor.pyramid.length(layers)  # says so if there are not so many
         tokens = self.spell([image]).tokens
-        if layers is not None and not 0 < layers <= len(tokens):
-            raise InputError(f"layers = {layers} of a model with {len(tokens)}: give 1 to {len(tokens)}")
         words = self.processor.words_of([part[0] for part in tokens])
         picture = self.paint(tokens[:layers], size=image.size)[0]
         text = " ".join(_joined(words[: min(layers or _TEXT_LAYERS, _TEXT_LAYERS)]))
@@ -242,7 +249,8 @@ class Spae:
 
     def _painted(self, text: str) -> Reply:
         tokens = self.processor.codes_of(text)
-        return Reply(Sentence(self.paint(tokens)[0]), details={"layers": len(tokens)})
+        words = self.processor.words_of([part[0] for part in tokens])
+        return Reply(Sentence(self.paint(tokens)[0]), details={"layers": words})
 
     def _named(self, sentence: Sentence, layers: int, wording: Wording) -> Reply:
         *shown, query = _examples(sentence)
@@ -272,20 +280,21 @@ class Spae:
         return [self._language_tokens(self.spell([given]).flat[:, :upper])[0]]
 
 
-def read_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a folder: the nano one's file, or any of transformers'.
+def read_tokenizer(source: str | os.PathLike[str]) -> Any:
+    """The tokenizer of a folder, the nano one's file or any of transformers', or of a hub id.
 
     Raises:
         InputError: there is none.
     """
+    folder = Path(source)
     if (folder / FILE).is_file() and not (folder / "tokenizer_config.json").is_file():
         return load_tokenizer(folder)
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder)
+        return AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder} has no tokenizer of the language model: put its files there") from error
+        raise InputError(f"{source} has no tokenizer of the language model: put its files there") from error
 
 
 def processor_of(model: SpaeModel, tokenizer: Any) -> SpaeProcessor:
@@ -313,13 +322,7 @@ def read_language_model(source: str | os.PathLike[str]) -> InContextModel:
         raise InputError(
             f"there is no causal language model at {source} ({reason}): give a folder or a hub id"
         ) from error
-    return InContextModel(model, read_tokenizer(Path(source)) if Path(source).is_dir() else _hub_tokenizer(source))
-
-
-def _hub_tokenizer(source: str | os.PathLike[str]) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(source)
+    return InContextModel(model, read_tokenizer(source))
 
 
 def _joined(layers: Sequence[Sequence[str]]) -> list[str]:

@@ -198,12 +198,14 @@ def load_folder(
         raise InputError(
             f"{path} holds no SPAE: it has no config.json; give a folder that koine train or convert wrote"
         )
-    kind = json.loads((path / "config.json").read_text(encoding="utf-8")).get("model_type")
-    if kind != SpaeConfig.model_type:
-        raise InputError(f"{path} holds a model of type {kind!r}, not a SPAE: give a folder of SPAE weights")
     try:
+        kind = json.loads((path / "config.json").read_text(encoding="utf-8")).get("model_type")
+        if kind != SpaeConfig.model_type:
+            raise InputError(f"{path} holds a model of type {kind!r}, not a SPAE: give a folder of SPAE weights")
         loaded: Any = SpaeModel.from_pretrained(path, output_loading_info=True, dtype=dtype or torch.float32)
-    except (SafetensorError, OSError, RuntimeError) as error:
+    except InputError:
+        raise
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"the weights in {path} can't be read ({reason}): get the folder again") from error
     model, report = loaded

@@ -160,7 +160,9 @@ class VQVAEConfig(PreTrainedConfig):
             raise InputError(
                 f"levels {self.levels} in {self.dimensions} dimensions can't be built: give 1 or 2 of each"
             )
-        if self.image_size is not None and self.image_size % self.stride:
+        if self.downsamplings < 1:
+            raise InputError(f"downsamplings {self.downsamplings} leave pictures as they are: give at least 1")
+        if self.image_size is not None and (self.image_size < 1 or self.image_size % self.stride):
             raise InputError(
                 f"image_size {self.image_size} isn't a multiple of {self.stride} pixels, the side of a code: give one"
             )

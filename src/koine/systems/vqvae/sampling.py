@@ -6,6 +6,7 @@ ways of computing the same logits draw the same grid.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -35,12 +36,14 @@ class SamplingOptions:
     guidance: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise InputError(f"temperature {self.temperature} is negative: give 0 or more")
+        if not 0 <= self.temperature < math.inf:
+            raise InputError(f"temperature {self.temperature} is out of range: give 0 or more")
         if self.top_k < 0:
             raise InputError(f"top_k {self.top_k} is negative: give how many codes to choose from, or 0 for all")
-        if self.guidance < 0:
-            raise InputError(f"guidance {self.guidance} is negative: give 1, or more to follow the condition closer")
+        if not 0 <= self.guidance < math.inf:
+            raise InputError(
+                f"guidance {self.guidance} is out of range: give 1, or more to follow the condition closer"
+            )
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p {self.top_p} is out of range: give a probability above 0 and up to 1")
 

@@ -147,6 +147,8 @@ class VQVAE:
         self, count: int, request: str, seed: int, options: SamplingOptions
     ) -> tuple[list[Image], list[list[Tensor]]]:
         """New pictures and the grids of each."""
+        if count < 1:
+            raise InputError(f"{count} new pictures can't be drawn: give at least 1")
         classes = text = None
         if request and self.model.config.prior_text_width:
             text = self._text_encoder.embed_texts([request]).expand(count, -1).to(self.model.device, self.model.dtype)

@@ -47,7 +47,9 @@ def test_the_language_model_is_not_changed(reader):
 
 
 def test_prompts_beyond_the_models_positions(reader):
-    with pytest.raises(InputError, match="a prompt of 301 tokens doesn't fit the language model's 256 positions"):
+    with pytest.raises(
+        InputError, match="a prompt of 301 tokens and 1 to be written don't fit the language model's 256 positions"
+    ):
         reader.encode([[300] * 300])
 
 

@@ -21,7 +21,9 @@ def test_a_picture_is_spelt_and_painted(spae, images):
 
 def test_the_words_alone_give_the_same_picture(spae, images):
     reply = spae.respond(images[0])
-    assert spae.respond(reply.text).image == reply.image
+    again = spae.respond(reply.text)
+    assert again.image == reply.image
+    assert again.details["layers"] == reply.details["layers"]
 
 
 def test_fewer_layers_are_painted_from_fewer_words(spae, images):
@@ -85,10 +87,20 @@ def test_a_number_of_words_within_a_layer(spae):
         spae.respond(f"{word} {word} {word}")
 
 
-@pytest.mark.parametrize("layers", [0, 4])
+@pytest.mark.parametrize("layers", [-1, 0, 4])
 def test_layers_that_there_are_not(layers, spae, images):
-    with pytest.raises(InputError, match=f"layers = {layers} of a model with 3"):
-        spae.respond(images[0], layers=layers)
+    for asked in (
+        lambda: spae.respond(images[0], layers=layers),
+        lambda: spae.respond(images[0], "cube", images[1], "ball", images[2], layers=layers),
+        lambda: spae.generate([("a ball", images[0])], "a ball", layers=layers),
+    ):
+        with pytest.raises(InputError, match=f"layers = {layers} of a pyramid of 3: give 1 to 3"):
+            asked()
+
+
+def test_nothing_to_write_a_picture_after(spae):
+    with pytest.raises(InputError, match="no example to write a picture after"):
+        spae.generate([], "a ball")
 
 
 def test_nothing_to_spell(spae):
@@ -117,6 +129,9 @@ def test_saved_and_loaded(spae, images, tmp_path):
 
 def test_folders_without_a_model_or_tokenizer(spae, tmp_path):
     with pytest.raises(InputError, match="holds no SPAE"):
+        Spae.load(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match="can't be read"):
         Spae.load(tmp_path)
     spae.model.save_pretrained(tmp_path)
     with pytest.raises(InputError, match="no tokenizer"):

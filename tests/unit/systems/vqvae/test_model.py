@@ -130,6 +130,8 @@ def test_a_model_without_a_prior_says_so() -> None:
     [
         ({"codebook": "frozen"}, "no codebook of a VQ-VAE 'frozen'"),
         ({"image_size": 18}, "isn't a multiple of 4"),
+        ({"image_size": 0}, "isn't a multiple of 4"),
+        ({"downsamplings": 0}, "downsamplings 0"),
         ({"projection": False}, "make them equal"),
         ({"levels": 3}, "levels 3"),
         ({"levels": 2}, "take prior='pixelsnail'"),

@@ -46,9 +46,11 @@ def test_the_largest_uniform_draws_a_code_that_can_be_drawn() -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"temperature": -1}, "negative"),
+        ({"temperature": -1}, "out of range"),
+        ({"temperature": float("nan")}, "out of range"),
         ({"top_k": -1}, "negative"),
-        ({"guidance": -1}, "negative"),
+        ({"guidance": -1}, "out of range"),
+        ({"guidance": float("inf")}, "out of range"),
         ({"top_p": 0.0}, "out of range"),
     ],
 )
@@ -102,6 +104,14 @@ def test_given_codes_stay_and_the_rest_is_drawn_to_fit() -> None:
             assert torch.equal(codes, grids[:, row, column])
     with pytest.raises(InputError, match="don't cover"):
         sample(prior, uniforms, given=given[:, :3])
+
+
+def test_a_condition_belongs_to_one_grid_or_to_all() -> None:
+    prior, uniforms = build(attributes=(3,)), draw_uniforms(4, (2, 2), generator=torch.Generator().manual_seed(0))
+    for_all, for_each = torch.tensor([[1]]), torch.tensor([[1]] * 4)
+    assert torch.equal(sample(prior, uniforms, classes=for_all), sample(prior, uniforms, classes=for_each))
+    with pytest.raises(InputError, match="3 conditions for 4 grids"):
+        sample(prior, uniforms, classes=for_each[:3])
 
 
 def test_fewer_codes_than_top_k_is_bad_input() -> None:

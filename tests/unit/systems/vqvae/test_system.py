@@ -71,8 +71,9 @@ def test_what_cannot_be_read_is_bad_input(vqvae: VQVAE, parts: tuple[object, ...
 def test_options_out_of_range_are_bad_input(vqvae: VQVAE) -> None:
     with pytest.raises(InputError, match="top_k 13 of a codebook of 12"):
         vqvae.respond("red", top_k=13)
-    with pytest.raises(InputError, match="0 samples"):
-        vqvae.respond("red", samples=0)
+    for samples in (0, -3):
+        with pytest.raises(InputError, match=f"{samples} new pictures can't be drawn"):
+            vqvae.respond("red", samples=samples)
 
 
 def test_levels_and_pixels_are_each_others_inverse(vqvae: VQVAE) -> None:

@@ -117,10 +117,27 @@ class Beit3Processor:
         return (pixels.permute(0, 3, 1, 2) / 255 - mean) / std
 
     def texts(self, texts: Sequence[str]) -> Texts:
+        """Texts as `tokenize` makes them; one that is too long is cut, which is also announced by a warning.
+
+        Raises:
+            InputError: there is no text, or the model reads none.
+        """
+        read = self.tokenize(texts)
+        for text, lost in zip(texts, read.cut, strict=True):
+            if lost:
+                longest = read.input_ids.shape[1] - 2
+                warnings.warn(
+                    f"the text {text[:40]!r}... has {longest + lost} tokens, of which BEiT-3 reads {longest}: "
+                    f"the last {lost} are cut off",
+                    stacklevel=3,
+                )
+        return read
+
+    def tokenize(self, texts: Sequence[str], *, longest: int = TEXT_LENGTH) -> Texts:
         """Texts as ids, each with `<s>` before and `</s>` behind it.
 
-        One that is too long is cut, which is announced by a warning and told in the result.
-
+        Args:
+            longest: tokens of a text, these two included, beyond which it is cut (or beyond the model's positions).
         Raises:
             InputError: there is no text, or the model reads none.
         """
@@ -129,16 +146,9 @@ class Beit3Processor:
         if not texts or not all(text.strip() for text in texts):
             raise InputError("there is no text to read: give at least one word")
         segments = self.tokenizer.segments([text.strip() for text in texts])
-        longest = min(TEXT_LENGTH, self.config.max_text_tokens) - 2
-        cut = tuple(max(0, len(segment) - longest) for segment in segments)
-        for text, lost in zip(texts, cut, strict=True):
-            if lost:
-                warnings.warn(
-                    f"the text {text[:40]!r}... has {longest + lost} tokens, of which BEiT-3 reads {longest}: "
-                    f"the last {lost} are cut off",
-                    stacklevel=3,
-                )
-        ids = self.tokenizer.pad([segment[:longest] for segment in segments])
+        words = min(longest, self.config.max_text_tokens) - 2
+        cut = tuple(max(0, len(segment) - words) for segment in segments)
+        ids = self.tokenizer.pad([segment[:words] for segment in segments])
         return Texts(ids, (ids != self.config.pad_token_id).long(), cut)
 
     def decode(self, ids: Sequence[int]) -> str:

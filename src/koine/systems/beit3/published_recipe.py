@@ -1,11 +1,13 @@
 """BEiT-3 fine-tuned as published: VQAv2, NLVR2, COCO captions and COCO retrieval, on files that lie on this machine.
 
-Settings are those of the released training scripts. Three things of theirs are left out: RandAugment, the leaving-out
-of the worst words in captioning after 12,000 steps, and the learning rate's floor of 1e-6 (here it falls to zero).
+Settings are those of the released training scripts for weights of plain pre-training (and for retrieval -itc). Two
+things of theirs are left out, since a recipe's loss and rate don't know them: the leaving-out of the worst words in
+captioning after 12,000 steps (`losses.captioning_loss` can do it), and the learning rate's floor of 1e-6.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +31,8 @@ from koine.systems.beit3.config import SIZES, Beit3Config
 from koine.systems.beit3.fine_tuning import parameter_groups
 from koine.systems.beit3.losses import captioning_loss, reasoning_loss, vqa_loss
 from koine.systems.beit3.model import Beit3Model
-from koine.systems.beit3.processor import Beit3Processor, read_answers
+from koine.systems.beit3.processor import TEXT_LENGTH, Beit3Processor, read_answers
+from koine.systems.beit3.rand_augment import rand_augment
 from koine.systems.beit3.weights import load_folder
 from koine.training import Recipe, Stage, TrainingData
 from koine.training.data import Batch
@@ -46,8 +50,11 @@ class Setting:
         rate, layer_decay, drop_path: by size, base and large.
         epochs, warmup: of training, and of these with a rising rate.
         batch: examples per step, over all devices.
-        examples: about how many there are, which gives the number of steps.
+        examples: how many there are, which gives the number of steps: as the data sets' authors count them, from
+            memory and not checked against the files.
         head_scale: the head's rate is so many times that of the rest.
+        augmented: whether pictures go through RandAugment.
+        text_length: tokens of the longest text, special ones included.
     """
 
     image_size: int
@@ -61,11 +68,13 @@ class Setting:
     examples: int
     betas: tuple[float, float] = (0.9, 0.999)
     head_scale: float = 1.0
+    augmented: bool = False
+    text_length: int = TEXT_LENGTH
 
     @property
     def steps(self) -> int:
-        """Of the whole training."""
-        return self.epochs * self.examples // self.batch
+        """Of the whole training; what doesn't fill a batch is left out of each epoch."""
+        return self.epochs * (self.examples // self.batch)
 
 
 def _of_sizes(base: float, large: float) -> dict[Size, float]:
@@ -82,9 +91,10 @@ SETTINGS: dict[Task, Setting] = {
         warmup=1,
         batch=128,
         weight_decay=0.01,
-        examples=443_757,
+        examples=443_757 + 214_354 * 39_504 // 40_504,
         betas=(0.9, 0.98),
         head_scale=20,
+        augmented=True,
     ),
     "nlvr2": Setting(
         224,
@@ -107,6 +117,8 @@ SETTINGS: dict[Task, Setting] = {
         batch=256,
         weight_decay=0.05,
         examples=566_747,
+        augmented=True,
+        text_length=32,
     ),
     "retrieval": Setting(
         384,
@@ -140,10 +152,11 @@ class Record:
 
 
 class TaskData(TrainingData):
-    """Records whose pictures are opened, cropped and perhaps flipped when their turn comes."""
+    """Records whose pictures are opened, cropped and changed when their turn comes."""
 
-    def __init__(self, records: Sequence[Record], images: ImageFolder, processor: Beit3Processor, recipe: Any) -> None:
-        self.records, self.images, self.processor, self.recipe = records, images, processor, recipe
+    def __init__(self, records: Sequence[Record], images: ImageFolder, recipe: FineTuningRecipe) -> None:
+        self.records, self.images, self.recipe = records, images, recipe
+        self.processor = recipe.processor
 
     def __len__(self) -> int:
         return len(self.records)
@@ -156,7 +169,7 @@ class TaskData(TrainingData):
         views = [[self._view(name, generator) for name in record.images] for record in chosen]
         names = ("pixel_values", "other_pixel_values")
         batch = dict(zip(names, map(torch.stack, zip(*views, strict=True)), strict=False))
-        texts = self.processor.texts([record.text for record in chosen])
+        texts = self.processor.tokenize([record.text for record in chosen], longest=self.recipe.setting.text_length)
         batch |= {"input_ids": texts.input_ids, "attention_mask": texts.attention_mask}
         if self.recipe.task == "vqa":
             batch["targets"] = torch.zeros(len(chosen), self.processor.config.num_answers)
@@ -174,8 +187,11 @@ class TaskData(TrainingData):
         return batch
 
     def _view(self, name: str, generator: torch.Generator) -> Tensor:
-        size, flips = self.processor.config.image_size, self.recipe.flips
-        return random_view(self.images.open(name), size, generator, flips=flips) * 2 - 1
+        size = self.processor.config.image_size
+        view = random_view(self.images.open(name), size, generator, flips=self.recipe.flips)
+        if self.recipe.setting.augmented:
+            view = rand_augment(view, generator)
+        return view * 2 - 1
 
 
 @dataclass
@@ -188,6 +204,9 @@ class FineTuningRecipe(Recipe):
         start: folder that `koine convert beit3` made of a pre-trained checkpoint; for retrieval the -itc one.
         task: which.
         answers: the folder with answer2label.txt for VQA; by default answers are taken from the training questions.
+        held_out: of VQAv2's validation pictures so many stay out of training, drawn at random; with the questions
+            about the others it goes on after those of the training split. (Which 1,000 the original drew, it doesn't
+            say.)
         masked: share of a caption's words that are hidden.
         flips: probability of a mirrored picture. The original mirrors half of them, also where a question or caption
             says "left"; the default is not to.
@@ -198,6 +217,7 @@ class FineTuningRecipe(Recipe):
     start: str = ""
     task: Task = "vqa"
     answers: str = ""
+    held_out: int = 1000
     masked: float = 0.7
     flips: float = 0.0
 
@@ -231,7 +251,11 @@ class FineTuningRecipe(Recipe):
         start = Beit3Config.from_pretrained(self._start())
         named: Sequence[str] = ()
         if self.task == "vqa":
-            named = read_answers(Path(self.answers)) if self.answers else common_answers(self._questions())
+            named = (
+                read_answers(Path(self.answers))
+                if self.answers
+                else common_answers(itertools.chain(self._questions("train2014"), self._questions("val2014")))
+            )
         config = Beit3Config.from_dict(
             {
                 **start.to_dict(),
@@ -252,7 +276,7 @@ class FineTuningRecipe(Recipe):
         records = list(self._records())
         if not records:
             raise InputError(f"there are no training examples in {self._data()}: give the published annotations")
-        return TaskData(records, ImageFolder(self.images or self._data()), self.processor, self)
+        return TaskData(records, ImageFolder(self.images or self._data()), self)
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         pixels, ids, real = batch["pixel_values"], batch["input_ids"], batch["attention_mask"]
@@ -292,7 +316,7 @@ class FineTuningRecipe(Recipe):
     def _records(self) -> Iterable[Record]:
         if self.task == "vqa":
             numbers = {answer: number for number, answer in enumerate(self.processor.answers)}
-            for question in self._questions():
+            for question in itertools.chain(self._questions("train2014"), self._validation_questions()):
                 counted = Counter(question.answers)
                 scores = tuple((numbers[a], soft_score(n)) for a, n in counted.items() if a in numbers)
                 if scores:  # as published, a question that the head can't answer teaches nothing
@@ -306,8 +330,15 @@ class FineTuningRecipe(Recipe):
                 for caption in picture.captions:
                     yield Record((picture.image,), caption)
 
-    def _questions(self) -> Iterable[VqaQuestion]:
-        return vqav2.read(self._data(), split="train2014")
+    def _questions(self, split: str) -> Iterable[VqaQuestion]:
+        return vqav2.read(self._data(), split=split)
+
+    def _validation_questions(self) -> Iterable[VqaQuestion]:
+        """Those that are trained on, too."""
+        pictures = sorted({question.image for question in self._questions("val2014")})
+        drawn = np.random.default_rng(0).permutation(len(pictures))[: self.held_out]
+        held_out = {pictures[place] for place in drawn}
+        return (question for question in self._questions("val2014") if question.image not in held_out)
 
     def _data(self) -> str:
         if len(self.data_files) != 1:
@@ -334,6 +365,7 @@ def common_answers(questions: Iterable[VqaQuestion], *, least: int = 9) -> list[
     """The answers that a VQA head has outputs for: each question's commonest, normalised, if so many have it.
 
     They are in the order in which they first occur, so that they depend on the order of the questions, as published.
+    Of answers that as many people gave, the first counts; the original reads the choice of the annotations' authors.
     """
     counted = Counter(
         normalize(max(dict.fromkeys(question.answers), key=question.answers.count))

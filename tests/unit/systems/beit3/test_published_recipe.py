@@ -35,6 +35,8 @@ def annotations(tmp_path) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         pixels = np.full((12, 16, 3), 25 * number, np.uint8)
         Image.fromarray(pixels).save(folder / name)
+        (folder / name.replace("train", "val")).parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / name.replace("train", "val"))
         for side in (0, 1):
             Image.fromarray(pixels).save(folder / f"train-{number}-0-img{side}.png")
     write = {
@@ -51,6 +53,12 @@ def annotations(tmp_path) -> Path:
                 for n in range(10)
             ]
         },
+        "v2_OpenEnded_mscoco_val2014_questions.json": {
+            "questions": [{"image_id": n, "question": "is a ball red", "question_id": n} for n in range(4)]
+        },
+        "v2_mscoco_val2014_annotations.json": {
+            "annotations": [{"question_id": n, "answers": [{"answer": "yes"}] * 10} for n in range(4)]
+        },
         "dataset_coco.json": {
             "images": [
                 {
@@ -58,7 +66,7 @@ def annotations(tmp_path) -> Path:
                     "filename": name.split("/")[1],
                     "filepath": "train2014",
                     "cocoid": n,
-                    "sentences": [{"raw": "a red cube"}, {"raw": "the ball"}],
+                    "sentences": [{"raw": "a red cube " * 20}, {"raw": "the ball"}],
                 }
                 for n, name in enumerate(names)
             ]
@@ -93,10 +101,12 @@ def test_each_task_trains_to_a_folder_that_loads(task, start, annotations, tmp_p
 
 
 def test_questions_that_the_head_can_not_answer_teach_nothing(start, annotations):
-    recipe = FineTuningRecipe(data_files=(str(annotations),), start=str(start))
+    recipe = FineTuningRecipe(data_files=(str(annotations),), start=str(start), held_out=3)
     assert recipe.processor.answers == ("yes",), "nine questions are enough, one is not"
     data = recipe.data(recipe.stages[0])
-    assert len(data) == 9
+    assert len(data) == 9 + 1, "of four validation pictures three are held out"
+    assert data.records[9].text == "is a ball red" and "val2014" in data.records[9].images[0]
+    assert [again.images for again in recipe.data(recipe.stages[0]).records] == [one.images for one in data.records]
     batch = data.batch(torch.arange(2), torch.Generator().manual_seed(0))
     assert batch["targets"].tolist() == [[1.0], [1.0]]
     assert batch["pixel_values"].shape == (2, 3, 8, 8) and batch["pixel_values"].min() >= -1
@@ -111,8 +121,19 @@ def test_statements_have_two_pictures_and_captions_hidden_words(start, annotatio
     data = recipe.data(recipe.stages[0])
     assert len(data) == 18, "two captions of each of nine pictures; the tenth is a test picture"
     batch = data.batch(torch.arange(18), torch.Generator().manual_seed(0))
+    assert batch["targets"].shape[1] == 20, "the model has no more positions"
+    recipe.processor.config.max_text_tokens = 40
+    assert data.batch(torch.arange(18), torch.Generator())["targets"].shape[1] == 32, "as in the published recipe"
     hidden = (batch["input_ids"] == 111) & batch["places"]
     assert hidden.any() and torch.equal(batch["input_ids"][~batch["places"]], batch["targets"][~batch["places"]])
+
+
+def test_pictures_are_changed_where_the_published_recipe_changes_them(start, annotations, monkeypatch):
+    monkeypatch.setattr(published_recipe, "rand_augment", lambda view, generator: torch.zeros_like(view))
+    for task, changed in (("vqa", True), ("captioning", True), ("nlvr2", False), ("retrieval", False)):
+        recipe = FineTuningRecipe(data_files=(str(annotations),), start=str(start), task=task)
+        batch = recipe.data(recipe.stages[0]).batch(torch.tensor([5]), torch.Generator().manual_seed(0))
+        assert bool((batch["pixel_values"] == -1).all()) == changed
 
 
 def test_rates_are_those_of_the_task(start, annotations):

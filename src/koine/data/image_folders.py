@@ -9,9 +9,11 @@ from __future__ import annotations
 import io
 import json
 import os
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -76,6 +78,15 @@ def open_pictures(path: str | os.PathLike[str], *, split: str | None = None) -> 
     return PicturesInFolder(folder)
 
 
+def open_together(paths: Sequence[str | os.PathLike[str]]) -> Pictures:
+    """The pictures of several folders or parquet files, one after another; their classes are those of the first.
+
+    Raises:
+        InputError: see `open_pictures`.
+    """
+    return PicturesInTurn([open_pictures(path) for path in paths])
+
+
 def examples(
     path: str | os.PathLike[str], *, images: str | os.PathLike[str] | None = None, split: str | None = None
 ) -> Iterator[AnnotatedExample]:
@@ -94,6 +105,30 @@ def _example(pictures: Pictures, index: int) -> AnnotatedExample:
     where = pictures.where(index)
     target = Sentence() if where.label is None else Sentence(pictures.classes[where.label])
     return AnnotatedExample(Sentence(pictures.open(index)), target, id=where.image, task="picture", annotation=where)
+
+
+class PicturesInTurn:
+    """Pictures of several collections, one collection after another."""
+
+    def __init__(self, parts: Sequence[Pictures]) -> None:
+        self.parts = parts
+        self.classes = parts[0].classes
+        self._ends = list(accumulate(len(part) for part in parts))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def open(self, index: int) -> Image:
+        part, place = self._found(index)
+        return part.open(place)
+
+    def where(self, index: int) -> PictureInFolder:
+        part, place = self._found(index)
+        return part.where(place)
+
+    def _found(self, index: int) -> tuple[Pictures, int]:
+        number = bisect_right(self._ends, index)
+        return self.parts[number], index - (self._ends[number - 1] if number else 0)
 
 
 class PicturesInFolder:

@@ -35,3 +35,15 @@ def random_view(
     pixels = np.asarray(image.to_pil().resize((size, size), Resampling.BICUBIC, box=box), np.float32) / 255
     view = torch.from_numpy(pixels).permute(2, 0, 1)
     return view.flip(-1) if flip < flips else view
+
+
+def random_square(image: Image, size: int, generator: torch.Generator) -> np.ndarray:
+    """The largest square at a random place, resized bicubically, mirrored half the time: uint8 [size, size, 3]."""
+    from PIL.Image import Resampling
+
+    across, down, turn = torch.rand(3, generator=generator).tolist()
+    side = min(image.size)
+    left, top = across * (image.width - side), down * (image.height - side)
+    square = image.to_pil().resize((size, size), Resampling.BICUBIC, box=(left, top, left + side, top + side))
+    pixels = np.asarray(square)
+    return pixels[:, ::-1] if turn < 0.5 else pixels

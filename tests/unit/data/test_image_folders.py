@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as pil
 
 from koine import InputError
-from koine.data.image_folders import PicturesInParquet, examples, open_pictures
+from koine.data.image_folders import PicturesInParquet, examples, open_pictures, open_together
 
 
 def write_picture(path: Path, level: int) -> None:
@@ -46,6 +46,15 @@ def test_a_split_is_a_folder_of_its_name(tmp_path: Path) -> None:
     write_picture(tmp_path / "train" / "cat" / "a.png", 1)
     write_picture(tmp_path / "val" / "cat" / "b.png", 2)
     assert levels(tmp_path, split="val") == [2] and open_pictures(tmp_path, split="val").classes == ["cat"]
+
+
+def test_collections_are_opened_one_after_another(tmp_path: Path) -> None:
+    for level, name in enumerate(("first/cat/a.png", "first/dog/b.png", "second/c.png", "third/dog/d.png")):
+        write_picture(tmp_path / name, level)
+    pictures = open_together([tmp_path / name for name in ("first", "second", "third")])
+    assert [int(pictures.open(index).pixels[0, 0, 0]) for index in range(len(pictures))] == [0, 1, 2, 3]
+    assert [pictures.where(index).image for index in range(4)] == ["cat/a.png", "dog/b.png", "c.png", "dog/d.png"]
+    assert pictures.classes == ["cat", "dog"]
 
 
 def write_parquet(path: Path, first: int, count: int, *, names: bool = True) -> None:

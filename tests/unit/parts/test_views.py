@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from koine.parts.views import random_view
+from koine.parts.views import random_square, random_view
 from koine.sentence import Image
 
 
@@ -34,3 +34,14 @@ def test_as_many_are_mirrored_as_asked_for():
 def test_equal_seeds_give_equal_views():
     first, second = (random_view(picture(), 8, torch.Generator().manual_seed(7)) for _ in range(2))
     assert torch.equal(first, second)
+
+
+def test_squares_are_as_large_as_the_picture_allows_lie_anywhere_and_are_mirrored_half_the_time():
+    generator = torch.Generator().manual_seed(0)
+    squares = [random_square(picture(), 10, generator) for _ in range(200)]
+    spans = np.array([int(square[5, -1, 0]) - int(square[5, 0, 0]) for square in squares])
+    assert {square.shape for square in squares} == {(10, 10, 3)}
+    assert (abs(abs(spans) - 90) <= 2).all(), "100 of 200 columns, from the middle of one tenth to that of another"
+    assert 0.4 < (spans < 0).mean() < 0.6
+    lefts = [int(square[..., 0].min()) for square in squares]
+    assert min(lefts) < 15 and max(lefts) > 95

@@ -6,7 +6,6 @@ Adam with a peak rate of 1e-4. The discriminator's are MAGVIT's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +18,9 @@ from torch.func import functional_call
 from torch.nn.functional import interpolate, normalize
 from transformers import PreTrainedModel
 
-from koine.data.image_folders import Pictures, open_pictures
+from koine.data.image_folders import Pictures, open_together
 from koine.errors import InputError
+from koine.parts.views import random_square
 from koine.systems.spae.config import PUBLISHED_FILTERS, THRESHOLDS, SpaeConfig
 from koine.systems.spae.discriminator import (
     Discriminator,
@@ -54,31 +54,16 @@ AVERAGING = 0.999
 class Photographs(TrainingData):
     """Pictures as squares: shrunk until the shorter side fits, cropped at random, mirrored half the time."""
 
-    def __init__(self, pictures: Sequence[Pictures], size: int) -> None:
-        self.pictures = pictures
-        self.ends = np.cumsum([len(part) for part in pictures])
-        self.size = size
+    def __init__(self, pictures: Pictures, size: int) -> None:
+        self.pictures, self.size = pictures, size
 
     def __len__(self) -> int:
-        return int(self.ends[-1])
+        return len(self.pictures)
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """Returns pixel_values [b, 3, size, size] in [0, 1]."""
-        return {"pixel_values": torch.stack([self._view(place, generator) for place in indices.tolist()])}
-
-    def _view(self, index: int, generator: torch.Generator) -> Tensor:
-        from PIL.Image import Resampling
-
-        part = int(np.searchsorted(self.ends, index, side="right"))
-        image = self.pictures[part].open(index - (int(self.ends[part - 1]) if part else 0))
-        across, down, turn = torch.rand(3, generator=generator).tolist()
-        side = min(image.size)
-        left, top = across * (image.width - side), down * (image.height - side)
-        square = image.to_pil().resize(
-            (self.size, self.size), Resampling.BICUBIC, box=(left, top, left + side, top + side)
-        )
-        pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
-        return pixels.flip(2) if turn < 0.5 else pixels
+        squares = [random_square(self.pictures.open(place), self.size, generator) for place in indices.tolist()]
+        return {"pixel_values": torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).float() / 255}
 
 
 class AdversarialSpae(PreTrainedModel):
@@ -233,7 +218,7 @@ class PublishedRecipe(Recipe):
     def data(self, stage: Stage) -> TrainingData:
         if not self.data_files:
             raise InputError("there is nothing to train on: name a folder of pictures, or parquet files, with --data")
-        return Photographs([open_pictures(file) for file in self.data_files], self.image_size)
+        return Photographs(open_together(self.data_files), self.image_size)
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         pixels = batch["pixel_values"]

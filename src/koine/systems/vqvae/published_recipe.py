@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from koine.data.image_folders import Pictures, open_pictures
+from koine.data.image_folders import Pictures, open_together
 from koine.errors import InputError
-from koine.sentence import Image
+from koine.parts.views import random_square
 from koine.systems.vqvae.config import VQVAEConfig
 from koine.systems.vqvae.model import VQVAEModel
 from koine.systems.vqvae.pixelcnn import UNSAID
@@ -28,21 +26,18 @@ IMAGENET = {"width": 256, "first_width": 256, "block_width": 256, "image_size": 
 class CroppedPictures(TrainingData):
     """Pictures as squares of a size: shrunk until the shorter side fits, cropped at random, mirrored half the time."""
 
-    def __init__(self, pictures: Sequence[Pictures], size: int, config: VQVAEConfig) -> None:
+    def __init__(self, pictures: Pictures, size: int, config: VQVAEConfig) -> None:
         self.pictures, self.size, self.config = pictures, size, config
-        self.ends = np.cumsum([len(part) for part in pictures])
 
     def __len__(self) -> int:
-        return int(self.ends[-1])
+        return len(self.pictures)
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """`pixels` [b, 3, size, size]; `classes` [b, 1], -1 where there are none."""
         images, classes = [], []
         for index in indices.tolist():
-            part = int(np.searchsorted(self.ends, index, side="right"))
-            inside = index - (int(self.ends[part - 1]) if part else 0)
-            images.append(_square(self.pictures[part].open(inside), self.size, generator))
-            label = self.pictures[part].where(inside).label
+            images.append(random_square(self.pictures.open(index), self.size, generator))
+            label = self.pictures.where(index).label
             classes.append([UNSAID if label is None else label])
         pixels = to_model_range(torch.from_numpy(np.stack(images)), self.config)
         return {"pixels": pixels, "classes": torch.tensor(classes)}
@@ -87,7 +82,7 @@ class PicturesRecipe(Recipe):
     )
 
     def __post_init__(self) -> None:
-        self._opened: list[Pictures] | None = None
+        self._opened: Pictures | None = None
 
     def build_model(self) -> VQVAEModel:
         return VQVAEModel(self._config())
@@ -107,11 +102,11 @@ class PicturesRecipe(Recipe):
         classes = batch["classes"] if model.config.prior_labels else None
         return {"loss": model.prior_nats(grids, classes=classes).mean()}
 
-    def _pictures(self) -> list[Pictures]:
+    def _pictures(self) -> Pictures:
         if not self.data_files:
             raise InputError("this recipe trains on your pictures: name a folder or parquet file of them with --data")
         if self._opened is None:
-            self._opened = [open_pictures(Path(file)) for file in self.data_files]
+            self._opened = open_together(self.data_files)
         return self._opened
 
     def _config(self) -> VQVAEConfig:
@@ -119,7 +114,7 @@ class PicturesRecipe(Recipe):
         if self.layout == "vq-vae-2":
             options.setdefault("prior", "pixelsnail")
         else:
-            names = list(self._pictures()[0].classes)
+            names = list(self._pictures().classes)
             options |= {"prior": "pixelcnn", "prior_labels": [names] if names else []}
         return VQVAEConfig.published(self.layout, **options)
 
@@ -144,17 +139,3 @@ class FacesRecipe(PicturesRecipe):
         ),
         Stage("prior", steps=918_750, batch_size=32, learning_rate=3e-4, schedule="constant", trainable=("priors",)),
     )
-
-
-def _square(image: Image, size: int, generator: torch.Generator) -> np.ndarray:
-    """uint8 [size, size, 3]."""
-    from PIL.Image import Resampling
-
-    scale = size / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
-    pixels = np.asarray(image.to_pil().resize((width, height), Resampling.BICUBIC))
-    left, top, mirror = (
-        int(torch.randint(bound, (), generator=generator)) for bound in (width - size + 1, height - size + 1, 2)
-    )
-    crop = pixels[top : top + size, left : left + size]
-    return crop[:, ::-1] if mirror else crop

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from koine.data.image_folders import open_pictures
+from koine.data.image_folders import open_together
 from koine.errors import InputError
 from koine.systems.spae.objective import Objective
 from koine.systems.spae.published_recipe import AdversarialSpae, Photographs, PublishedRecipe
@@ -87,7 +87,7 @@ def test_what_is_saved_is_a_spae_and_training_goes_on_from_it(recipe, batch, ima
 
 class TestPhotographs:
     def test_squares_of_the_models_size_the_same_for_the_same_seed(self, photographs):
-        data = Photographs([open_pictures(photographs), open_pictures(photographs / "dogs")], 16)
+        data = Photographs(open_together([photographs, photographs / "dogs"]), 16)
         first, second = (
             data.batch(torch.arange(8), torch.Generator().manual_seed(2))["pixel_values"] for _ in range(2)
         )

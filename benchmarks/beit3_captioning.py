@@ -1,10 +1,13 @@
-"""How much faster BEiT-3 writes captions when beams share their image.
+"""How much faster BEiT-3 writes captions when beams share their image and weights are packed for few rows.
 
 Base size, 224 pixels, two threads, float32, random weights. On the other side stands the published algorithm as it is
 written: each beam has a copy of the image that goes through the transformer, keys and values of image and text are
-stored together and reordered and joined anew in each step, words are scored at two places though one counts, and a
-loop goes through the candidates one by one. Both take turns on the same images, so that whatever else the machine does
-hits both alike; the ratio is that of the medians, and the texts must be the same.
+stored together and reordered and joined anew in each step, words are scored at two places though one counts, a loop
+goes through the candidates one by one, and the last call of all is in vain. It reads two tokens a step, without any
+padding. Its layers are ours, so that it has fused attention, which the original has not. Both take turns on the same
+images, so that whatever else the machine does hits both alike; the ratio is that of the medians, and the texts must be
+the same. Packing the weights is part of our time. The processor's time, which counts all threads, stands beside the
+clock's, for machines that do other things, too.
 """
 
 from __future__ import annotations
@@ -17,9 +20,11 @@ import time
 import torch
 from torch import Tensor
 
+from koine.systems.beit3.backbone import sequence_to_sequence_mask
 from koine.systems.beit3.config import Beit3Config
 from koine.systems.beit3.decoding import Decoding, write
-from koine.systems.beit3.model import Beit3Model, sequence_to_sequence_mask
+from koine.systems.beit3.model import Beit3Model
+from koine.systems.beit3.multiway import Route
 
 BAR = 2.0
 IMPOSSIBLE = -1e9
@@ -107,13 +112,13 @@ def straightforward(model: Beit3Model, images: Tensor, options: Decoding) -> Ten
 
 def forward(model: Beit3Model, images: Tensor, ids: Tensor, length: int, cache: JoinedCache) -> Tensor:
     """Features of the last word and the mask token behind it."""
-    image_tokens = model.config.image_tokens
+    backbone, image_tokens = model.beit3, model.config.image_tokens
     if length == 2:
-        output = model.beit3(images, ids, source_tokens=image_tokens, store=cache)
-        return output.last_hidden_state[:, image_tokens:]
+        tokens, route, mask = backbone.embed(images, ids, source_tokens=image_tokens)
+        return backbone.encoder(tokens, route, mask=mask, store=cache).last_hidden_state[:, image_tokens:]
     mask = sequence_to_sequence_mask(image_tokens, image_tokens + length)[-2:]
-    positions = torch.tensor([length - 2, length - 1]).expand(len(ids), 2)
-    return model.beit3.continue_text(ids[:, -2:], positions=positions, mask=mask, store=cache, fused=True)
+    tokens = backbone.embed_texts(ids[:, -2:], torch.tensor([length - 2, length - 1]))
+    return backbone.encoder(tokens, Route(0, fused=True), mask=mask, store=cache).last_hidden_state
 
 
 def main() -> int:
@@ -136,21 +141,24 @@ def main() -> int:
         "shared image": lambda: write(model, images, options=decoding).ids,
     }
     seconds: dict[str, list[float]] = {name: [] for name in searches}
+    busy: dict[str, list[float]] = {name: [] for name in searches}
     texts: dict[str, Tensor] = {}
     for repeat in range(options.repeats + 1):
         for name, search in searches.items():
-            begin = time.perf_counter()
+            begin, begin_busy = time.perf_counter(), time.process_time()
             texts[name] = search()
             if repeat:  # the first round warms up
                 seconds[name].append(time.perf_counter() - begin)
+                busy[name].append(time.process_time() - begin_busy)
 
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    ratio = medians["straightforward"] / medians["shared image"]
+    medians, work = ({name: statistics.median(times) for name, times in each.items()} for each in (seconds, busy))
+    ratio, of_work = (each["straightforward"] / each["shared image"] for each in (medians, work))
     same = torch.equal(texts["straightforward"], texts["shared image"])
     print(f"{options.images} images, {options.beams} beams, {options.length} tokens, {options.threads} threads")
     for name in searches:
-        print(f"{name:15s} {medians[name]:6.2f} s (from {min(seconds[name]):.2f} s)")
-    print(f"ratio           {ratio:6.2f} x (bar: {BAR:g}), texts {'the same' if same else 'DIFFER'}")
+        print(f"{name:15s} {medians[name]:6.2f} s (from {min(seconds[name]):.2f} s), processor {work[name]:.2f} s")
+    print(f"ratio           {ratio:6.2f} x (bar: {BAR:g}), processor {of_work:.2f} x")
+    print(f"texts           {'the same' if same else 'DIFFER'}")
     return 0 if ratio >= BAR and same else 1
 
 

@@ -17,11 +17,12 @@ from koine.parts.contrastive import contrastive_loss
 from koine.parts.masking import Blocks, WordDraws, WordMasking, block_masks, mask_words
 from koine.parts.moving_codebook import SphericalQuantizer
 from koine.parts.quantize import k_means
+from koine.systems.beit3.backbone import resize_positions
 from koine.systems.beit3.config import Beit3Config, Head, VisualTokenizerConfig
 from koine.systems.beit3.decoding import BeamSearch, Decoding, write
 from koine.systems.beit3.fine_tuning import cosine_schedule, parameter_groups, published_name
 from koine.systems.beit3.losses import captioning_loss, vqa_loss
-from koine.systems.beit3.model import Beit3Model, resize_positions
+from koine.systems.beit3.model import Beit3Model
 from koine.systems.beit3.pretraining import MaskedImages, MaskedTexts, masked_data_losses
 from koine.systems.beit3.vqkd import VisualTokenizer, to_signed
 from koine.systems.beit3.weights import (

@@ -18,8 +18,9 @@ from torch.nn import functional as F
 
 from koine.errors import InputError
 from koine.foundations.clip import MEAN, STD
+from koine.systems.beit3.backbone import Backbone
 from koine.systems.beit3.config import POSITION_OFFSET
-from koine.systems.beit3.model import Backbone, Beit3Model
+from koine.systems.beit3.model import Beit3Model
 from koine.systems.beit3.multiway import FeedForward, MultiwayLayer, Route
 
 if TYPE_CHECKING:

@@ -61,13 +61,19 @@ class Multiway(nn.Module):
             return self.B(tokens)
         return torch.cat((self.A(tokens[:, :images]), self.B(tokens[:, images:])), dim=1)
 
+    def text_expert(self, *, fused: bool) -> nn.Module:
+        """What tokens of texts go through, alone or in pairs."""
+        if self.C is not None and fused:
+            return self.C
+        return self.A if self.B is None else self.B
+
 
 class ScaledLinear(nn.Linear):
     """A linear map whose weights start `gain` times as large as PyTorch's (Magneto, arXiv 2210.06423, section 3.2)."""
 
     def __init__(self, inputs: int, outputs: int, *, gain: float) -> None:
-        self.gain = gain
         super().__init__(inputs, outputs)
+        self.gain = gain
 
 
 class FeedForward(nn.Module):
@@ -106,15 +112,20 @@ class MultiwayAttention(nn.Module):
         self, tokens: Tensor, route: Route, mask: Tensor | None, layer: int, store: KeyValueStore | None = None
     ) -> Tensor:
         """[batch, tokens, width] to the same; the arguments are those of `MultiwayLayer`."""
-        queries, keys, values = (
-            projection(tokens, route).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
-        )
+        queries = self._of_heads(self.q_proj(tokens, route))
+        keys, values = self.keys_and_values(tokens, route)
         if store is not None:
             keys, values = store.extend(layer, keys, values)
         attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
         merged = attended.transpose(1, 2).flatten(2)
         return self.out_proj(self.inner_attn_ln(merged, route), route)
+
+    def keys_and_values(self, tokens: Tensor, route: Route) -> tuple[Tensor, Tensor]:
+        """Of tokens [batch, tokens, width], each [batch, heads, tokens, d]."""
+        return self._of_heads(self.k_proj(tokens, route)), self._of_heads(self.v_proj(tokens, route))
+
+    def _of_heads(self, tokens: Tensor) -> Tensor:
+        return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class MultiwayLayer(GradientCheckpointingLayer):
@@ -151,6 +162,10 @@ class MultiwayLayer(GradientCheckpointingLayer):
         attended = self.self_attn(self.self_attn_layer_norm(tokens, route), route, mask, self.number, store)
         tokens = tokens + self._drop(attended)
         return tokens + self._drop(self.ffn(self.final_layer_norm(tokens, route), route))
+
+    def remember(self, tokens: Tensor, route: Route, store: KeyValueStore) -> None:
+        """Puts the keys and values of `tokens` into `store`, and does none of the rest."""
+        store.extend(self.number, *self.self_attn.keys_and_values(self.self_attn_layer_norm(tokens, route), route))
 
     def _drop(self, branch: Tensor) -> Tensor:
         """In training, leaves out the branch of some examples and makes up for it in the others (stochastic depth)."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from koine.systems.beit3.backbone import Backbone
 from koine.systems.beit3.config import POSITION_OFFSET
-from koine.systems.beit3.model import Backbone
 from koine.systems.beit3.multiway import Route
 
 

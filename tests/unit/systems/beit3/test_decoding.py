@@ -109,6 +109,27 @@ def test_an_image_goes_through_the_transformer_once(talkative, pixels):
     assert seen == [len(pixels)]
 
 
+def test_of_an_image_the_last_layer_needs_keys_and_values_only(talkative, pixels):
+    layers, calls = talkative.beit3.encoder.layers, []
+    for number, layer in enumerate(layers):
+        layer.self_attn.k_proj.A.register_forward_hook(lambda *seen, number=number: calls.append((number, "keys")))
+        layer.ffn.A.register_forward_hook(lambda *seen, number=number: calls.append((number, "expert")))
+    write(talkative, pixels, options=Decoding(beams=3, max_length=8))
+    assert calls == [(0, "keys"), (0, "expert"), (1, "keys"), (1, "expert"), (2, "keys")]
+
+
+@torch.no_grad()
+def test_a_search_takes_the_weights_as_they_are(talkative, pixels):
+    options = Decoding(beams=1, max_length=8)
+    before = write(talkative, pixels, options=options)
+    talkative.beit3.encoder.layers[1].ffn.B.fc1.weight.neg_()
+    talkative.heads["captioning"].mlm_head.bias[7] += 50
+    after = write(talkative, pixels, options=options)
+    assert not (before.ids == 7).any() and (after.ids[:, 1:5] == 7).all()
+    found = [words_of(row, 11) for row in after.ids]
+    assert found == [greedy(talkative, 8, pixel_values=image[None]) for image in pixels]
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [({"beams": 0}, "beams = 0"), ({"max_length": 3}, "no room for a word")],

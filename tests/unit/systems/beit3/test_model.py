@@ -7,7 +7,7 @@ import torch
 from transformers import set_seed
 
 from koine.errors import InputError
-from koine.systems.beit3.model import join_texts, resize_positions, sequence_to_sequence_mask, trim_padding
+from koine.systems.beit3.backbone import join_texts, resize_positions, sequence_to_sequence_mask, trim_padding
 from koine.systems.beit3.multiway import MultiwayLayer
 
 MASK = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 0]])

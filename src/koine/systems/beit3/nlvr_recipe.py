@@ -25,10 +25,10 @@ from koine.evaluation.nlvr2 import score
 from koine.registry import shipped_weights
 from koine.systems.beit3.config import Beit3Config
 from koine.systems.beit3.model import Beit3Model
-from koine.systems.beit3.processor import Beit3Processor, normalized
+from koine.systems.beit3.processor import Beit3Processor, normalized, squeezed
 from koine.systems.beit3.system import Beit3
 from koine.systems.beit3.tokenizer import Beit3Tokenizer
-from koine.systems.beit3.weights import load_folder
+from koine.systems.beit3.weights import load_config, load_folder
 from koine.training import Recipe, Stage, TrainingData
 from koine.training.data import Batch
 
@@ -43,9 +43,8 @@ class Statements(TrainingData):
 
     def __init__(self, statements: Sequence[AnnotatedExample], processor: Beit3Processor) -> None:
         """`statements`: the six orders of each in a row."""
-        size = processor.config.image_size
-        squares = [example.prompt.images[0].to_pil().resize((size, size)) for example in statements]
-        self.images = torch.from_numpy(np.stack([np.asarray(square) for square in squares])).unflatten(0, (-1, ORDERS))
+        squares = [squeezed(example.prompt.images[0], processor.config.image_size) for example in statements]
+        self.images = torch.from_numpy(np.stack(squares)).unflatten(0, (-1, ORDERS))
         asked = statements[::ORDERS]
         texts = processor.texts([example.prompt.text for example in asked])
         self.input_ids, self.mask = texts.input_ids, texts.attention_mask
@@ -105,7 +104,7 @@ class NlvrRecipe(Recipe):
     @cached_property
     def processor(self) -> Beit3Processor:
         folder = self._base()
-        config = load_folder(folder).config
+        config = load_config(folder)
         tokenizer = Beit3Tokenizer.from_folder(folder, config)
         return Beit3Processor(tokenizer, self._config(config), answers=ANSWERS)
 

@@ -103,7 +103,7 @@ class Beit3Processor:
             InputError: there is no picture.
         """
         size = self.config.image_size
-        return normalized(_stacked([_squeezed(image, size) for image in images]))
+        return normalized(_stacked([squeezed(image, size) for image in images]))
 
     def class_pixel_values(self, images: Sequence[Image]) -> Tensor:
         """Pictures for classification: shorter side resized bicubically, the middle cut out, ImageNet's mean and
@@ -179,6 +179,15 @@ def normalized(pixels: Tensor) -> Tensor:
     return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+def squeezed(image: Image, size: int) -> np.ndarray:
+    """[size, size, 3] uint8; the ratio of the sides is lost, as in the published preprocessing."""
+    from PIL.Image import Resampling
+
+    if image.size == (size, size):
+        return np.array(image.pixels)
+    return np.asarray(image.to_pil().resize((size, size), Resampling.BICUBIC))
+
+
 def read_answers(folder: Path) -> tuple[str, ...]:
     """The answers in a folder, in the order of the head's outputs; none if there is no list.
 
@@ -216,15 +225,6 @@ def _stacked(squares: Sequence[np.ndarray]) -> Tensor:
     if not squares:
         raise InputError("there is no picture: give at least one")
     return torch.from_numpy(np.stack(squares))
-
-
-def _squeezed(image: Image, size: int) -> np.ndarray:
-    """[size, size, 3] uint8; the ratio of the sides is lost, as in the published preprocessing."""
-    from PIL.Image import Resampling
-
-    if image.size == (size, size):
-        return np.array(image.pixels)
-    return np.asarray(image.to_pil().resize((size, size), Resampling.BICUBIC))
 
 
 def _middle(image: Image, size: int) -> np.ndarray:

@@ -33,7 +33,7 @@ from koine.systems.beit3.losses import captioning_loss, reasoning_loss, vqa_loss
 from koine.systems.beit3.model import Beit3Model
 from koine.systems.beit3.processor import TEXT_LENGTH, Beit3Processor, read_answers
 from koine.systems.beit3.rand_augment import rand_augment
-from koine.systems.beit3.weights import load_folder
+from koine.systems.beit3.weights import load_config, load_folder
 from koine.training import Recipe, Stage, TrainingData
 from koine.training.data import Batch
 
@@ -248,7 +248,7 @@ class FineTuningRecipe(Recipe):
 
     @cached_property
     def processor(self) -> Beit3Processor:
-        start = Beit3Config.from_pretrained(self._start())
+        start = load_config(self._start())
         named: Sequence[str] = ()
         if self.task == "vqa":
             named = (
@@ -357,7 +357,7 @@ class FineTuningRecipe(Recipe):
         """The size of the model that training starts from; base as long as none is named."""
         if not self.start or not (self._start() / "config.json").is_file():
             return "base"
-        width = Beit3Config.from_pretrained(self._start()).hidden_size
+        width = load_config(self._start()).hidden_size
         return "large" if width == SIZES["large"]["hidden_size"] else "base"
 
 

@@ -278,6 +278,16 @@ def convert(
     return Path(out)
 
 
+def load_config(folder: str | os.PathLike[str]) -> Beit3Config:
+    """The configuration of the BEiT-3 in a folder that `convert` or a training wrote.
+
+    Raises:
+        InputError: it holds another model or none.
+    """
+    _check_kind(folder, Beit3Config)
+    return Beit3Config.from_pretrained(folder)
+
+
 def load_folder(
     folder: str | os.PathLike[str],
     *,
@@ -305,28 +315,39 @@ def load_tokenizer_folder(folder: str | os.PathLike[str]) -> VisualTokenizer:
 def _load(
     folder: str | os.PathLike[str], of: type[PreTrainedConfig], model: type[Any], dtype: torch.dtype | None
 ) -> Any:
-    if not (Path(folder) / "config.json").is_file():
-        raise InputError(f"{folder} holds no config.json: give a folder that koine made, or convert a published file")
+    _check_kind(folder, of)
     try:
-        kind = PreTrainedConfig.get_config_dict(folder)[0].get("model_type")
-        if kind != of.model_type:
-            raise InputError(f"{folder} holds a model of type {kind!r}, not {of.model_type!r}: give another folder")
         # Without these two a tensor that is missing or of another shape would be drawn at random, and only logged.
         loaded, report = model.from_pretrained(
             folder, dtype=dtype or torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
         )
-        faults = [
-            *(f"lacks {name}" for name in report["missing_keys"]),
-            *(f"has {name}, which this model has not" for name in report["unexpected_keys"]),
-            *(f"has {name} in another shape" for name, *_ in report["mismatched_keys"]),
-        ]
-        _refuse(faults, f"the weights in {folder} do not fit its config.json", "make them again")
-        return loaded
+    except InputError:
+        raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, InputError):
-            raise
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise InputError(f"{folder} holds no readable weights ({reason}): make it again") from error
+    faults = [
+        *(f"lacks {name}" for name in report["missing_keys"]),
+        *(f"has {name}, which this model has not" for name in report["unexpected_keys"]),
+        *(f"has {name} in another shape" for name, *_ in report["mismatched_keys"]),
+    ]
+    _refuse(faults, f"the weights in {folder} do not fit its config.json", "make them again")
+    return loaded
+
+
+def _check_kind(folder: str | os.PathLike[str], of: type[PreTrainedConfig]) -> None:
+    """
+    Raises:
+        InputError: the folder has no configuration, or that of another kind of model.
+    """
+    if not (Path(folder) / "config.json").is_file():
+        raise InputError(f"{folder} holds no config.json: give a folder that koine made, or convert a published file")
+    try:
+        kind = PreTrainedConfig.get_config_dict(folder)[0].get("model_type")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder} holds a config.json that can't be read: make it again") from error
+    if kind != of.model_type:
+        raise InputError(f"{folder} holds a model of type {kind!r}, not {of.model_type!r}: give another folder")
 
 
 def _check_wanted(config: Beit3Config, head: Head | None, size: str | None) -> None:

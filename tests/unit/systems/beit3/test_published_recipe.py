@@ -150,6 +150,8 @@ def test_what_is_missing_is_named(start, annotations):
         FineTuningRecipe(task="nlvr")
     with pytest.raises(InputError, match="nothing to fine-tune"):
         FineTuningRecipe(data_files=(str(annotations),), task="nlvr2").build_model()
+    with pytest.raises(InputError, match=r"data holds no config\.json"):
+        FineTuningRecipe(data_files=(str(annotations),), start=str(annotations), task="nlvr2").build_model()
     with pytest.raises(InputError, match="one folder of annotations as published, not 0"):
         recipe = FineTuningRecipe(start=str(start), task="nlvr2")
         recipe.data(recipe.stages[0])

@@ -184,6 +184,9 @@ def test_a_folder_whose_weights_are_not_all_there_is_refused(tiny, tmp_path):
 def test_folders_of_other_models_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"no config\.json"):
         load_folder(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match=r"config\.json that can't be read"):
+        load_folder(tmp_path)
     Beit3Config.nano(100).save_pretrained(tmp_path)
     with pytest.raises(InputError, match="no readable weights"):
         load_folder(tmp_path)

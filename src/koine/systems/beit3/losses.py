@@ -35,12 +35,15 @@ def captioning_loss(logits: Tensor, labels: Tensor, *, smoothing: float = 0.1, k
     at_label = log_probabilities.gather(1, labels[:, None])[:, 0]
     elsewhere = log_probabilities.sum(dim=1) - at_label
     # The target's own entropy makes this a divergence: zero where the prediction equals the smoothed target.
-    negative_entropy = sum(share * math.log(share) for share in (1 - smoothing,) if share > 0)
-    negative_entropy += smoothing * math.log(each) if smoothing > 0 else 0.0
-    losses = negative_entropy - (1 - smoothing) * at_label - each * elsewhere
+    entropy = -_times_log(1 - smoothing) - others * _times_log(each)
+    losses = -entropy - (1 - smoothing) * at_label - each * elsewhere
     if kept < 1:
-        losses = losses.topk(int(len(losses) * kept), largest=False).values
+        losses = losses.topk(max(1, int(len(losses) * kept)), largest=False).values
     return losses.mean()
+
+
+def _times_log(share: float) -> float:
+    return share * math.log(share) if share > 0 else 0.0
 
 
 def masked_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ class Masking:
         """Masked texts and which of their tokens were chosen, both [texts, tokens]."""
         how = WordMasking(
             config.mask_token_id,
-            config.vocab_size,
+            config.mask_token_id + 1,  # rows of the word table behind the mask token stand for nothing
             first_word=config.unk_token_id,
             masked=self.masked,
             kept=self.kept,

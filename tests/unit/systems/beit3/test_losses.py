@@ -29,6 +29,8 @@ def test_the_worst_tokens_may_be_left_out():
     labels = torch.tensor([1, 1, 1, 1, 1])
     without = captioning_loss(logits[:4], labels[:4], smoothing=0)
     assert float(captioning_loss(logits, labels, smoothing=0, kept=0.8)) == pytest.approx(float(without))
+    # one token alone is kept, or there would be no loss at all
+    assert float(captioning_loss(logits[:1], labels[:1], smoothing=0, kept=0.8)) == pytest.approx(math.log(4))
 
 
 def test_without_a_masked_place_the_loss_is_zero_and_has_a_gradient():

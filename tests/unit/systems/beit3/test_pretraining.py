@@ -16,6 +16,14 @@ def test_the_papers_shares_are_hidden(tiny):
     assert alone.sum(1).tolist() == [3] * 200 and paired.sum(1).tolist() == [10] * 200
 
 
+def test_random_words_are_none_of_the_rows_that_stand_for_nothing(tiny):
+    config, generator = tiny(mask_token_id=9).config, torch.Generator().manual_seed(0)
+    assert config.vocab_size == 40
+    ids = torch.full((200, 20), 5)
+    hidden, _ = Masking(masked=0.0, kept=0.0).words(ids, torch.ones(200, 20), config, paired=True, generator=generator)
+    assert set(hidden.flatten().tolist()) == set(range(3, 10))
+
+
 def test_blocks_shrink_with_the_grid():
     assert Masking().blocks(14).smallest == 16
     assert Masking().blocks(8).smallest == 5 and Masking().blocks(8).hidden == 25

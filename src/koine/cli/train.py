@@ -47,6 +47,8 @@ def train(
     chosen, overrides = _configured(_recipe(name, recipe), given, read_settings(settings or ()))
     folder = out or Path("runs") / f"{name}-{recipe}"
 
+    from accelerate import PartialState
+
     from koine.training import TrainingStopped, run
 
     try:
@@ -55,6 +57,8 @@ def train(
         # The command line's library would swallow the words of a KeyboardInterrupt.
         typer.echo(f"stopped: {stop}".rstrip(": "), err=True)
         raise typer.Exit(130) from stop
+    if not PartialState().is_main_process:  # the others' work is done
+        return
     if ship:
         from koine.registry import weights_folder
         from koine.training.shipping import ship as put_into_package

@@ -24,6 +24,7 @@ from koine.world.render import Observation
 from koine.world.scene import Scene
 
 Turn = tuple[Sentence, Sentence]
+_Maker = Callable[[Facts, Observation, Image, np.random.Generator], Turn | None]
 
 REGION_KINDS: tuple[RegionKind, ...] = ("point", "box", "mask")
 REFER_WEIGHTS = {
@@ -92,9 +93,10 @@ def conversation(
     facts, image = observe(scene, view), Image(view.image)
     if not facts.seen:
         return None
-    makers = {
+    refer = partial(_refer_turn, weights={**REFER_WEIGHTS, "colour": mixture.colour})
+    makers: dict[str, _Maker] = {
         **_MAKERS,
-        "refer": partial(_refer_turn, weights={**REFER_WEIGHTS, "colour": mixture.colour}),
+        "refer": refer,
         "locate": partial(_locate_turn, mixture=mixture),
         "exists": partial(_exists_turn, details=_PAIR if mixture.named_alike else _DETAILS),
     }
@@ -106,8 +108,7 @@ def conversation(
         if turn is not None:
             drawn.append(turn)
     if not drawn:
-        turn = makers["refer"](facts, view, image, rng)
-        drawn += [turn] if turn is not None else []
+        drawn.append(refer(facts, view, image, rng))
     return _example(scene, image, drawn)
 
 
@@ -307,7 +308,7 @@ def _ask_turn(facts: Facts, view: Observation, image: Image, rng: np.random.Gene
     return Sentence(question.text), Sentence(question.answer)
 
 
-_MAKERS: dict[str, Callable[..., Turn | None]] = {
+_MAKERS: dict[str, _Maker] = {
     "purpose": _purpose_turn,
     "describe": _describe_turn,
     "absent": _absent_turn,

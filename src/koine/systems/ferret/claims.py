@@ -161,7 +161,11 @@ def _conversations(data_set: WorldData) -> tuple[Example, ...]:
 
 def train_arm(arm: Arm, seed: int) -> Ferret:
     """A nano Ferret of that arm."""
-    changed = {"one_word": ONE_WORD, "named_alike": True, **dict.fromkeys(("describe", *arm.without), 0.0)}
+    changed: dict[str, Any] = {
+        "one_word": ONE_WORD,
+        "named_alike": True,
+        **dict.fromkeys(("describe", *arm.without), 0.0),
+    }
     align, instruct = (replace(mixture, **changed) for mixture in (ALIGNMENT_MIXTURE, MIXTURE))
     recipe = ArmRecipe(
         alignment_set=WorldData(0, 0, SINGLE_SCENES, turns=TURNS, mixture=align, seed=seed),

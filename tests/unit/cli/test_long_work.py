@@ -149,6 +149,15 @@ class TestTrain:
         assert main(["train", "echo", "--ship"]) == 0
         assert shipped == [("small", Path("runs/echo-nano/final"), tmp_path / "echo")]
 
+    def test_of_several_processes_one_ships(self, runs, monkeypatch, capsys):
+        shipped = []
+        monkeypatch.setattr("koine.training.shipping.ship", lambda *arguments: shipped.append(arguments))
+        monkeypatch.setattr("accelerate.PartialState", lambda: SimpleNamespace(is_main_process=False))
+        assert main(["train", "echo", "--ship"]) == 0
+        assert len(runs) == 1
+        assert shipped == []
+        assert capsys.readouterr().out == ""
+
     @pytest.mark.parametrize(
         ("arguments", "reason"),
         [

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from koine.errors import InputError
-from koine.parts.packed_linear import with_packed
 from koine.systems.beit3.backbone import trim_padding
 from koine.systems.beit3.config import Beit3Config
 from koine.systems.beit3.model import Beit3Model
 from koine.systems.beit3.multiway import Multiway, Route
+from koine.systems.beit3.packed_linear import with_packed
 
 _IMPOSSIBLE = -1e9
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from koine.parts.packed_linear import PackedLinear, can_pack, packed, with_packed
+from koine.systems.beit3.packed_linear import PackedLinear, can_pack, packed, with_packed
 
 needs_packing = pytest.mark.skipif(not can_pack(torch.zeros(1)), reason="this build of torch has no oneDNN")
 

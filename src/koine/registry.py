@@ -121,7 +121,7 @@ _TABLE = (
         "writes a picture as a pyramid of words that a frozen language model can read and write",
         reads=("text", "image"),
         writes=("text", "image"),
-        status="built",
+        status="verified",
         entry="koine.systems.spae.system:Spae",
     ),
     SystemInfo(

@@ -249,8 +249,9 @@ def _relative(vectors: Tensor, features: Tensor) -> Tensor:
 def word_figures(spae: Spae, scenes: RenderedScenes) -> dict[str, float]:
     """Shares of upper words that are true of their scene, and how they do by CLIP's measure.
 
-    "true words": of all words; those that can't be true of anything, such as "the", count as false. "relative
-    similarity": a word's similarity, 1 for the picture's best word and 0 for its worst.
+    "true words": of all words; those that can't be true of anything, such as "the", count as false. What is true of
+    the next picture is so by chance. "relative similarity": a word's similarity, 1 for the picture's best word and 0
+    for its worst.
     """
     spelling = spae.spell([Image(pixels) for pixels in scenes.images])
     words = spae.processor.words
@@ -267,6 +268,7 @@ def word_figures(spae: Spae, scenes: RenderedScenes) -> dict[str, float]:
     for length in spae.processor.pyramid.lengths[1:3]:
         codes = spelling.flat[:, :length]
         found[f"true words, {length} tokens"] = float(truth.gather(1, codes).mean())
+        found[f"true of the next picture, {length} tokens"] = float(truth.roll(1, dims=0).gather(1, codes).mean())
         found[f"relative similarity, {length} tokens"] = float(fitting.gather(1, codes).mean())
     counts = torch.bincount(spelling.flat.flatten(), minlength=len(words))
     found["usage"] = float((counts > 0).float().mean())

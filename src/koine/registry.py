@@ -179,7 +179,7 @@ _TABLE = (
         "one transformer for pictures, texts and both: classification, questions, captions, retrieval",
         reads=("text", "image"),
         writes=("text",),
-        status="built",
+        status="verified",
         entry="koine.systems.beit3.system:Beit3",
         weights=(
             WeightsInfo("beit3_base, beit3_large", "pre-trained and fine-tuned on six benchmarks", "MIT, as its code"),

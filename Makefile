@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed-for-koine
 # One thread per process: the tests run in $(WORKERS) processes, and more threads than cores only wait for each other.
 THREADS := OMP_NUM_THREADS=1
 
-BENCHMARKS := world_render.py ferret_sampler.py curation_matching.py curation_run.py vqvae_sampling.py \
+BENCHMARKS := tour.py world_render.py ferret_sampler.py curation_matching.py curation_run.py vqvae_sampling.py \
   beit3_captioning.py
 
 .PHONY: tour test check nano claims bench help

@@ -1,9 +1,8 @@
-"""The main job: one command, under a minute, a page on which nothing is claimed that isn't so."""
+"""The main job: one command, a page on which nothing is claimed that isn't so. Its time: `benchmarks/tour.py`."""
 
 import re
 import subprocess
 import sys
-from time import perf_counter
 
 import pytest
 
@@ -14,27 +13,22 @@ pytestmark = pytest.mark.xdist_group("tour")  # one worker, so that the tour is 
 
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory):
-    """A tour in a process of its own, as a user takes it: (folder, what it printed, seconds)."""
+    """A tour in a process of its own, as a user takes it: (folder, what it printed)."""
     folder = tmp_path_factory.mktemp("tour")
-    start = perf_counter()
     command = [sys.executable, "-m", "koine", "tour", "--out", str(folder / "tour"), "--seed", "1"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stderr
-    return folder, done.stdout, perf_counter() - start
-
-
-def test_it_takes_less_than_a_minute(tour):
-    assert tour[2] < 60
+    return folder, done.stdout
 
 
 def test_it_writes_one_page_and_nothing_else(tour):
-    folder, printed, _ = tour
+    folder, printed = tour
     assert [path.relative_to(folder).as_posix() for path in folder.rglob("*")] == ["tour", "tour/index.html"]
     assert (folder / "tour" / "index.html").as_uri() in printed
 
 
 def test_every_verified_system_answers_and_is_judged(tour):
-    folder, printed, _ = tour
+    folder, printed = tour
     page = (folder / "tour" / "index.html").read_text(encoding="utf-8")
     verdicts = page.count("✓ right") + page.count("✗ wrong")
     counted = [tuple(map(int, pair)) for pair in re.findall(r"(\d+) of (\d+)", printed)]

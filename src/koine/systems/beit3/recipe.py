@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from koine.foundations.clip import NANO_WEIGHTS as CLIP
 from koine.foundations.clip import Clip
 from koine.parts.contrastive import contrastive_loss
+from koine.registry import weights_folder
 from koine.systems.beit3.clip_start import start_from_clip
 from koine.systems.beit3.config import Beit3Config
 from koine.systems.beit3.losses import masked_loss
@@ -39,6 +40,7 @@ from koine.training import Recipe, Stage, TrainingData, run
 from koine.training.data import Batch
 from koine.world.cache import default_folder, rendered_scenes
 
+NANO_WEIGHTS = weights_folder("beit3")
 PIECES = 512
 """Sentencepiece pieces of the nano tokenizer."""
 TOKENIZER_SCENES = 4_000
@@ -274,8 +276,8 @@ def _plain_attention() -> Iterator[None]:
 def nano_tokenizer() -> Beit3Tokenizer:
     """The tokenizer that ships with the package; where it is missing (a training from scratch) it is trained anew."""
     config = Beit3Config.nano(PIECES + 2, mask_token_id=PIECES + 1)
-    shipped = Path(__file__).parents[2] / "weights" / "beit3"
-    folder = shipped if (shipped / "tokenizer.model").is_file() else default_folder() / f"beit3-tokenizer-{PIECES}"
+    shipped = (NANO_WEIGHTS / "tokenizer.model").is_file()
+    folder = NANO_WEIGHTS if shipped else default_folder() / f"beit3-tokenizer-{PIECES}"
     if not (folder / "tokenizer.model").is_file():
         train_pieces(_tokenizer_lines(), folder / "tokenizer.model", pieces=PIECES)
     return Beit3Tokenizer.from_folder(folder, config)

@@ -40,6 +40,7 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> object:
         patch.setattr(recipe_module, "TOKENIZER_SCENES", 60)
         patch.setattr(recipe_module, "FITTED_PICTURES", 16)
         patch.setattr(recipe_module, "PIECES", 300)
+        patch.setattr(recipe_module, "NANO_WEIGHTS", Path("not shipped"))
         few = replace(VisualTokenizerRecipe.stages[0], steps=2, batch_size=8)
         patch.setattr(VisualTokenizerRecipe, "stages", (few,))
         patch.setattr(VisualTokenizerRecipe, "scenes", 60, raising=False)

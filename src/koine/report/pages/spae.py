@@ -13,6 +13,7 @@ from koine.report.contents import Answer, Figure, Section
 from koine.sentence import Image, Sentence
 from koine.systems.spae.episodes import DIALOGUE, Protocol, sample_episodes
 from koine.systems.spae.system import Spae
+from koine.world.language import article
 from koine.world.render import render
 from koine.world.scene import sample_scene
 
@@ -103,7 +104,7 @@ def _answers(spae: Spae, first: int) -> list[Answer]:
     episodes = sample_episodes(labels, Protocol(), _NAMED, np.random.default_rng(first))
     names = spae.classify(episodes, spelling, layers=2, induction=True, wording=DIALOGUE)
     for episode, name in zip(episodes, names, strict=True):
-        shown = " and ".join(f"one picture of a {label}" for _, label in episode.shots)
+        shown = " and ".join(f"one picture of {article(label)}" for _, label in episode.shots)
         asked = Sentence(pictures[episode.query], f"After {shown}: what is this?")
         right_name = name.startswith(episode.answer)
         spelt.append(Answer("a name by two examples", asked, Sentence(name), Sentence(episode.answer), right_name))

@@ -260,6 +260,7 @@ def _one_process(rank: int, store: str, results: str) -> None:
     for batch in torch.load(f"{results}/batches.pt", weights_only=True):
         quantizer(batch.chunk(2)[rank])
     torch.save(quantizer.state_dict(), f"{results}/{rank}.pt")
+    distributed.barrier()  # neither leaves while the other still talks to it
     distributed.destroy_process_group()
 
 

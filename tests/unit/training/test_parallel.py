@@ -25,6 +25,7 @@ def in_one_of_two(process: int, folder: str) -> None:
     mean = parallel.mean_over_processes(torch.tensor([0.0, float(process)]), 2)
     results: list[Tensor | None] = [*(parameter.grad for parameter in parameters), *buffers, mean]
     torch.save(results, f"{folder}/{process}.pt")
+    distributed.barrier()  # neither leaves while the other still talks to it
     distributed.destroy_process_group()
 
 

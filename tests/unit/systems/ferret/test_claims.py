@@ -13,7 +13,7 @@ def measured(arm: str, seed: int) -> dict[str, float]:
 
 def test_running_one_claim_keeps_what_others_found(tmp_path, monkeypatch):
     monkeypatch.setattr(claims, "_measure", measured)
-    monkeypatch.setattr("koine.evaluation.claims.os.cpu_count", lambda: 1)
+    monkeypatch.setattr("koine.evaluation.claims.usable_cores", lambda: 1)
     [first] = claims.run_claims(["sampler"], 3, tmp_path)
     [second] = claims.run_claims(["orientation"], 3, tmp_path)
     assert (first.name, second.name) == ("sampler", "orientation")

@@ -30,7 +30,7 @@ def test_a_study_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.Monkey
         return dict.fromkeys(CLAIMS["balancing"].metrics, good)
 
     monkeypatch.setattr(claims, "measure", measure)
-    monkeypatch.setattr("koine.evaluation.claims.os.cpu_count", lambda: 1)
+    monkeypatch.setattr("koine.evaluation.claims.usable_cores", lambda: 1)
     (first,) = run_claims(["balancing"], 3, tmp_path)
     assert first.verdict == "holds" and len(trained) == 6
     both = run_claims(["balancing", "matching"], 3, tmp_path)

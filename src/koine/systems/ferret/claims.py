@@ -25,7 +25,7 @@ from koine.sentence import Example
 from koine.systems.ferret.recipe import ALIGNMENT_MIXTURE, MIXTURE, NanoRecipe, WorldData
 from koine.systems.ferret.sampler import GeoRegionSampler
 from koine.systems.ferret.system import Ferret
-from koine.training import run
+from koine.training import Stage, run
 from koine.world.cache import rendered_scenes
 from koine.world.facts import ATTRIBUTES
 from koine.world.scene import Split
@@ -148,7 +148,13 @@ def _measure(arm: str, seed: int) -> Measurement:
 
 
 class ArmRecipe(NanoRecipe):
-    """The nano recipe, whose conversations are made once for all arms that learn from the same."""
+    """The nano recipe, whose conversations are made once for all arms that learn from the same.
+
+    Arms are measured when they are finished only.
+    """
+
+    def evaluate(self, model: Any, stage: Stage) -> dict[str, float]:
+        return {}
 
     def examples(self, data_set: WorldData) -> tuple[Example, ...]:
         return _conversations(data_set)

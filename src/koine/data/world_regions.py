@@ -19,7 +19,7 @@ from koine.world.facts import ATTRIBUTES, VALUES, Facts, members, observe, value
 from koine.world.language import article, grounded_caption, name, phrase, pick
 from koine.world.purposes import purpose_questions
 from koine.world.questions import Question, questions, region_questions
-from koine.world.referring import choose
+from koine.world.referring import Description, choose, describe
 from koine.world.render import Observation
 from koine.world.scene import Scene
 
@@ -64,6 +64,9 @@ class Mixture:
         located: how often a turn that locates asks for one thing, two things, and so on; together 1.
         one_word: how often such a turn calls a thing by the one word that fits it alone, if any, each attribute
             as often as others ("the red thing"); expressions drawn at large nearly all name the shape.
+        involved: how often such a turn otherwise calls a thing by what takes more than one look: a relation, a
+            superlative, or several words without its shape. Left to itself it does so for one in four.
+        points: the share of regions that are points; the others are of any kind.
         colour: the weight of questions about a region's colour, see `REFER_WEIGHTS`.
         named_alike: whether things asked for that are there are named by colour and shape, as those that aren't are.
             Otherwise they are named in four ways, and to ask for a colour and shape half gives away that it's absent.
@@ -79,6 +82,8 @@ class Mixture:
     colourless: float = 0.35
     located: tuple[float, ...] = (0.75, 0.25)
     one_word: float = 0.0
+    involved: float = 0.0
+    points: float = 0.0
     colour: float = REFER_WEIGHTS["colour"]
     named_alike: bool = False
 
@@ -93,7 +98,7 @@ def conversation(
     facts, image = observe(scene, view), Image(view.image)
     if not facts.seen:
         return None
-    refer = partial(_refer_turn, weights={**REFER_WEIGHTS, "colour": mixture.colour})
+    refer = partial(_refer_turn, weights={**REFER_WEIGHTS, "colour": mixture.colour}, points=mixture.points)
     makers: dict[str, _Maker] = {
         **_MAKERS,
         "refer": refer,
@@ -189,9 +194,16 @@ def with_region(template: str, region: Region) -> Sentence:
 
 
 def _refer_turn(
-    facts: Facts, view: Observation, image: Image, rng: np.random.Generator, *, weights: dict[str, float]
+    facts: Facts,
+    view: Observation,
+    image: Image,
+    rng: np.random.Generator,
+    *,
+    weights: dict[str, float],
+    points: float,
 ) -> Turn:
-    return _about_region(region_questions(facts.scene, view, rng), weights, facts, view, image, rng)
+    asked = region_questions(facts.scene, view, rng)
+    return _about_region(asked, weights, facts, view, image, rng, points=points)
 
 
 def _purpose_turn(facts: Facts, view: Observation, image: Image, rng: np.random.Generator) -> Turn | None:
@@ -206,11 +218,14 @@ def _about_region(
     view: Observation,
     image: Image,
     rng: np.random.Generator,
+    *,
+    points: float = 0.0,
 ) -> Turn:
     shares = np.cumsum([weights.get(question.kind, 1.0) for question in asked])
     question = asked[int(np.searchsorted(shares, rng.random() * shares[-1]))]
     shared_box = rng.random() < _LOOSE_BOX_SHARE
-    region = region_of(facts, view, image, question.things[0], pick(rng, REGION_KINDS), rng, shared_box=shared_box)
+    kind: RegionKind = "point" if points and rng.random() < points else pick(rng, REGION_KINDS)
+    region = region_of(facts, view, image, question.things[0], kind, rng, shared_box=shared_box)
     return with_region(str(question.region_text), region), Sentence(question.answer)
 
 
@@ -225,7 +240,7 @@ def _locate_turn(
     order = rng.permutation(len(seen))
     number = 1 + int(np.searchsorted(np.cumsum(mixture.located)[:-1], rng.random(), side="right"))
     indices = [seen[i] for i in order[:number]]
-    called = {index: _expression(facts, rng, index, one_word=mixture.one_word) for index in indices}
+    called = {index: _expression(facts, rng, index, mixture) for index in indices}
     phrases = {index: text for index, text in called.items() if text is not None}
     if not phrases:
         return None
@@ -238,15 +253,25 @@ def _locate_turn(
     return Sentence(LOCATIONS_QUESTION.format(phrases=", ".join(phrases.values()))), Sentence(*answer)
 
 
-def _expression(facts: Facts, rng: np.random.Generator, index: int, *, one_word: float) -> str | None:
-    """A referring expression for thing `index`; see `Mixture.one_word`."""
-    if one_word and rng.random() < one_word:
+def _expression(facts: Facts, rng: np.random.Generator, index: int, mixture: Mixture) -> str | None:
+    """A referring expression for thing `index`; see `Mixture.one_word` and `Mixture.involved`."""
+    if mixture.one_word and rng.random() < mixture.one_word:
         words = [value(facts.things[index], attribute) for attribute in ATTRIBUTES]
         words = [word for word in words if facts.having((word,)) == 1 << index]
         if words:
             return f"the {phrase((pick(rng, words),))}"
+    if mixture.involved and rng.random() < mixture.involved:
+        involved = [description for description in describe(facts)[index] if _is_involved(description)]
+        if involved:
+            return pick(rng, involved).text
     chosen = choose(facts, rng, index)
     return None if chosen is None else chosen.text
+
+
+def _is_involved(description: Description) -> bool:
+    return bool(
+        description.anchor or description.superlative or (len(description.words) > 1 and not description.says("shape"))
+    )
 
 
 def _describe_turn(facts: Facts, view: Observation, image: Image, rng: np.random.Generator) -> Turn:

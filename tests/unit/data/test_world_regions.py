@@ -9,6 +9,7 @@ from koine.data.world_probes import existence_probes, fits, grounding_probes, re
 from koine.data.world_regions import Mixture, conversation, conversations, region_of
 from koine.sentence import Image, Region
 from koine.world.facts import members, observe
+from koine.world.referring import describe
 from koine.world.render import render
 from koine.world.scene import sample_scene
 from koine.world.things import COLOURS, HELD_OUT, SHAPES
@@ -125,6 +126,33 @@ def test_things_are_called_by_one_word_that_fits_them_alone(views):
         assert facts.having((word,)) == 1 << meant[0]
         named += 1
     assert named >= len(views) // 2
+
+
+def test_involved_expressions_take_more_than_one_look_and_still_fit_one_thing(views):
+    """Their text is that of a description with a relation, a superlative, or several words and no shape."""
+    mixture, involved = only("locate", located=(1.0,), involved=1.0), 0
+    for scene, view in views:
+        example = conversation(scene, view, np.random.default_rng(0), mixture=mixture, turns=1)
+        if example is None or len(example.prompt.regions) or not example.target.regions:
+            continue
+        text = re.search("location of (.*) in the image", example.prompt.text)[1]
+        found = [(i, d) for i, described in enumerate(describe(observe(scene, view))) for d in described]
+        ((index, description),) = {i: d for i, d in found if d.text == text}.items()
+        assert np.allclose(view.boxes[index], example.target.regions[0].bounds)
+        involved += bool(description.anchor or description.superlative or not description.says("shape"))
+    crowded = sum(len(scene.things) > 1 for scene, _ in views)
+    assert involved >= 0.9 * crowded, "only things that nothing else sets apart may be called plainly"
+
+
+def test_the_mixture_says_how_many_regions_are_points(views):
+    def share(points):
+        examples = conversations(iter(views), seed=0, mixture=only("refer", points=points), turns=4)
+        kinds = [region.kind for example in examples for turn, _ in exchanges(example) for region in turn.regions]
+        return kinds.count("point") / len(kinds)
+
+    assert share(1.0) == 1.0
+    assert abs(share(0.0) - 1 / 3) < 0.12
+    assert abs(share(0.4) - 0.6) < 0.12
 
 
 def test_present_and_absent_things_can_be_named_alike(views):

@@ -28,7 +28,6 @@ from koine.training.parallel import average_gradients, mean_over_processes, shar
 from koine.training.parameters import changing_tensors, freeze, set_modes
 from koine.training.precision import autocast_dtype
 from koine.training.recipe import Recipe
-from koine.training.schedule import learning_rate
 from koine.training.seeds import Purpose, seed_global_generators
 from koine.training.stage import Stage
 
@@ -70,7 +69,7 @@ class StageTraining:
             DivergedError: the loss or the gradient's norm is nan or inf; the weights are those before the step.
         """
         number = self.progress.step + 1
-        rate = learning_rate(self.stage, number)
+        rate = self.recipe.learning_rate(self.stage, number)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
         parts = self._backward(number, slices)
@@ -97,7 +96,7 @@ class StageTraining:
         for slice_number, batch in zip(slice_numbers, slices, strict=True):
             seed_global_generators(self.device, Purpose.DROPOUT, self.stage.seed, number, slice_number)
             with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-                scalars = self.recipe.loss(self.model, batch)
+                scalars = self.recipe.loss_at(self.model, batch, number)
             if "loss" not in scalars:
                 raise KeyError(f"{type(self.recipe).__name__}.loss returned no 'loss', only {sorted(scalars)}")
             self.scaler.scale(scalars["loss"].float() / len(slices)).backward()

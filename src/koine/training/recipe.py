@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from koine.training.data import Batch, TrainingData
 from koine.training.parameters import decay_groups
+from koine.training.schedule import learning_rate
 from koine.training.stage import Stage
 
 
@@ -43,6 +44,14 @@ class Recipe(ABC):
         should take `.float()` of what it compares. Means over the slice make gradient accumulation and several
         processes equal to one large batch.
         """
+
+    def loss_at(self, model: Any, batch: Batch, step: int) -> dict[str, Tensor]:
+        """`loss` in step `step`, counted from 1, for a recipe whose loss changes on the way; by default it doesn't."""
+        return self.loss(model, batch)
+
+    def learning_rate(self, stage: Stage, step: int) -> float:
+        """The rate in step `step`, counted from 1; by default as the stage says (`koine.training.schedule`)."""
+        return learning_rate(stage, step)
 
     def parameter_groups(self, trained: dict[str, nn.Parameter], stage: Stage) -> list[dict[str, Any]]:
         """AdamW's groups of the trained parameters: each has `params` and `weight_decay`.

@@ -27,7 +27,7 @@ class Stage:
         weight_decay: AdamW's decay, on weights of two or more dimensions only (not on norms, biases, scales).
         betas: AdamW's decay rates of the two moments.
         warmup: share of `steps` during which the rate rises linearly, in [0, 1).
-        schedule: the rate after the warm-up: `cosine` and `linear` fall to zero, `constant` stays.
+        schedule: the rate after the warm-up: `cosine` and `linear` fall to `min_learning_rate`, `constant` stays.
         gradient_accumulation: slices that one process works through, one after another, per step.
         max_grad_norm: the gradient's L2 norm is clipped to this; 0 doesn't clip.
         precision: `bf16` and `fp16` run the forward pass under autocast (weights, optimiser and loss stay float32);
@@ -43,6 +43,7 @@ class Stage:
         ema: decay of a moving average of the trained weights, which then is what the stage evaluates and saves; in
             step t of the first steps the decay is t / (t + 9) where that is smaller.
         compile: run the model's forward through `torch.compile`.
+        min_learning_rate: what `cosine` and `linear` fall towards; of a group with a `scale`, so many times this.
 
     Raises:
         InputError: a value out of its range.
@@ -67,6 +68,12 @@ class Stage:
     prefetch: int = 1
     ema: float | None = None
     compile: bool = False
+    min_learning_rate: float = 0.0
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps during which the rate rises."""
+        return int(self.warmup * self.steps)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.name):
@@ -81,6 +88,9 @@ class Stage:
             value = getattr(self, setting)
             self._require(setting, math.isfinite(value) and value >= 0, "give 0 or a positive number")
         self._require("learning_rate", 0 < self.learning_rate < math.inf, "give a positive number")
+        self._require(
+            "min_learning_rate", 0 <= self.min_learning_rate <= self.learning_rate, "give 0 up to the learning_rate"
+        )
         self._require("warmup", 0 <= self.warmup < 1, "give the share of steps, from 0 up to but not including 1")
         self._require("betas", all(0 <= beta < 1 for beta in self.betas), "give two numbers in [0, 1)")
         self._require("ema", self.ema is None or 0 < self.ema < 1, "give None or a decay between 0 and 1")

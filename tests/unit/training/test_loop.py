@@ -75,6 +75,22 @@ def test_a_group_may_learn_slower_than_the_others() -> None:
         torch.testing.assert_close(step, (0.0 if name.startswith("encoder") else 0.5) * full, rtol=1e-4, atol=1e-6)
 
 
+def test_a_recipe_may_change_loss_and_rate_on_the_way() -> None:
+    class Changing(TinyRecipe):
+        def loss_at(self, model: Any, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+            return {"loss": (0.0 if step == 2 else 1.0) * self.loss(model, batch)["loss"]}
+
+        def learning_rate(self, stage: Stage, step: int) -> float:
+            return (0.0 if step == 3 else 2.0) * stage.learning_rate
+
+    usual = training()
+    one = StageTraining(Changing(), usual.stage, usual.model, PartialState(cpu=True))
+    seen = [take(one, 1) for _ in range(4)]
+    assert [figures["loss"] > 0 for figures in seen] == [True, False, True, True]
+    assert [figures["learning_rate"] for figures in seen] == [0.02, 0.02, 0.0, 0.02]
+    assert seen[2]["loss"] == pytest.approx(seen[3]["loss"]), "a step at rate zero moves nothing"
+
+
 def test_the_norm_is_the_gradients_before_clipping() -> None:
     free, clipped = training(max_grad_norm=0.0), training(max_grad_norm=1e-3)
     assert take(free, 1)["gradient_norm"] == pytest.approx(take(clipped, 1)["gradient_norm"]) != pytest.approx(1e-3)

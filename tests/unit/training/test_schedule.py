@@ -35,3 +35,19 @@ def test_the_warmup_rises_in_equal_steps_from_above_zero() -> None:
 
 def test_a_single_step_has_the_full_rate() -> None:
     assert learning_rate(Stage("s", 1, 1, 0.5), 1) == 0.5
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_it_falls_towards_the_least_rate(schedule: Any) -> None:
+    settings: dict[str, Any] = {"warmup": 0.1, "schedule": schedule}
+    free, held = Stage("s", 100, 1, 0.5, **settings), Stage("s", 100, 1, 0.5, **settings, min_learning_rate=0.2)
+    for step in range(1, 101):
+        rate = learning_rate(free, step)
+        # the way from peak to zero, shrunk to the way from peak to 0.2; the rise is the same
+        expected = rate if step <= 10 else 0.2 + 0.6 * rate
+        assert learning_rate(held, step) == pytest.approx(expected)
+    assert 0.2 < learning_rate(held, 100) < 0.21
+
+
+def test_a_constant_rate_knows_no_least_one() -> None:
+    assert learning_rate(Stage("s", 100, 1, 0.5, schedule="constant", min_learning_rate=0.2), 100) == 0.5

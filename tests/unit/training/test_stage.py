@@ -27,6 +27,9 @@ from koine.training.stage import Stage
         ("seed", -1),
         ("trainable", ()),
         ("ema", 1.0),
+        ("min_learning_rate", -1e-6),
+        ("min_learning_rate", 1.1),
+        ("min_learning_rate", float("nan")),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(setting: str, value: Any) -> None:

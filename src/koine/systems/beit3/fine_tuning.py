@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from koine.systems.beit3.config import Beit3Config
+from koine.training import Stage
+from koine.training.schedule import learning_rate
 
 _NOT_DECAYED = ("beit3.encoder.embed_positions.A.weight", "beit3.vision_embed.cls_token", "logit_scale")
 _OF_HEAD = re.compile(r"^heads\.[^.]+\.")
@@ -77,13 +76,11 @@ def _depth(name: str, layers: int) -> int:
     return int(layer[1]) + 1 if layer else layers + 1
 
 
-def cosine_schedule(
-    rate: float, last: float, *, steps: int, warmup: int = 0, first: float = 0.0
-) -> NDArray[np.float64]:
-    """The learning rate of each step, [steps]: linear from `first` to `rate`, then a half cosine towards `last`.
+def published_rate(stage: Stage, step: int) -> float:
+    """The learning rate in step `step`, counted from 1.
 
-    As published, the warm-up's last step has the full rate and the last step of all does not quite reach `last`.
+    As the stage says, but that the warm-up begins at zero and ends at the full rate, which the step behind it has, too.
     """
-    rising = np.linspace(first, rate, warmup)
-    done = np.arange(steps - warmup) / (steps - warmup)
-    return np.concatenate((rising, last + 0.5 * (rate - last) * (1 + np.cos(math.pi * done))))
+    if step > stage.warmup_steps:
+        return learning_rate(stage, step)
+    return stage.learning_rate * (step - 1) / max(1, stage.warmup_steps - 1)

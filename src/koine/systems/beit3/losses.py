@@ -26,8 +26,7 @@ def captioning_loss(logits: Tensor, labels: Tensor, *, smoothing: float = 0.1, k
         logits: [masked tokens, words].
         labels: [masked tokens] long.
         smoothing: probability that the target leaves to all other words together.
-        kept: share of the tokens, those predicted best, that count; the original keeps 0.8 of them after 12,000
-            steps, to be spared wrong captions.
+        kept: share of the tokens, those predicted best, that count; at least one does.
     """
     log_probabilities = logits.float().log_softmax(dim=-1)
     others = logits.shape[1] - 1

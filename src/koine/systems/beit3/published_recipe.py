@@ -1,8 +1,7 @@
 """BEiT-3 fine-tuned as published: VQAv2, NLVR2, COCO captions and COCO retrieval, on files that lie on this machine.
 
-Settings are those of the released training scripts for weights of plain pre-training (and for retrieval -itc). Two
-things of theirs are left out, since a recipe's loss and rate don't know them: the leaving-out of the worst words in
-captioning after 12,000 steps (`losses.captioning_loss` can do it), and the learning rate's floor of 1e-6.
+Settings are those of the released training scripts for weights of plain pre-training (and for retrieval -itc), see
+`published_settings`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -28,110 +27,18 @@ from koine.parts.contrastive import contrastive_loss
 from koine.parts.masking import WordMasking, mask_words
 from koine.parts.views import random_view
 from koine.systems.beit3.config import SIZES, Beit3Config
-from koine.systems.beit3.fine_tuning import parameter_groups
+from koine.systems.beit3.fine_tuning import parameter_groups, published_rate
 from koine.systems.beit3.losses import captioning_loss, reasoning_loss, vqa_loss
 from koine.systems.beit3.model import Beit3Model
-from koine.systems.beit3.processor import TEXT_LENGTH, Beit3Processor, read_answers
+from koine.systems.beit3.processor import Beit3Processor, read_answers
+from koine.systems.beit3.published_settings import LEAST_RATE, SETTINGS, Setting, Size, Task
 from koine.systems.beit3.rand_augment import rand_augment
 from koine.systems.beit3.weights import load_config, load_folder
 from koine.training import Recipe, Stage, TrainingData
 from koine.training.data import Batch
 
-Task = Literal["vqa", "nlvr2", "captioning", "retrieval"]
-Size = Literal["base", "large"]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What the released scripts say of a task and size.
-
-    Attributes:
-        image_size: pixels.
-        rate, layer_decay, drop_path: by size, base and large.
-        epochs, warmup: of training, and of these with a rising rate.
-        batch: examples per step, over all devices.
-        examples: how many there are, which gives the number of steps: as the data sets' authors count them, from
-            memory and not checked against the files.
-        head_scale: the head's rate is so many times that of the rest.
-        augmented: whether pictures go through RandAugment.
-        text_length: tokens of the longest text, special ones included.
-    """
-
-    image_size: int
-    rate: dict[Size, float]
-    layer_decay: dict[Size, float]
-    drop_path: dict[Size, float]
-    epochs: int
-    warmup: int
-    batch: int
-    weight_decay: float
-    examples: int
-    betas: tuple[float, float] = (0.9, 0.999)
-    head_scale: float = 1.0
-    augmented: bool = False
-    text_length: int = TEXT_LENGTH
-
-    @property
-    def steps(self) -> int:
-        """Of the whole training; what doesn't fill a batch is left out of each epoch."""
-        return self.epochs * (self.examples // self.batch)
-
-
-def _of_sizes(base: float, large: float) -> dict[Size, float]:
-    return {"base": base, "large": large}
-
-
-SETTINGS: dict[Task, Setting] = {
-    "vqa": Setting(
-        480,
-        rate=_of_sizes(3e-5, 2e-5),
-        layer_decay=_of_sizes(1, 1),
-        drop_path=_of_sizes(0.1, 0.15),
-        epochs=10,
-        warmup=1,
-        batch=128,
-        weight_decay=0.01,
-        examples=443_757 + 214_354 * 39_504 // 40_504,
-        betas=(0.9, 0.98),
-        head_scale=20,
-        augmented=True,
-    ),
-    "nlvr2": Setting(
-        224,
-        rate=_of_sizes(7e-4, 3e-4),
-        layer_decay=_of_sizes(0.65, 0.85),
-        drop_path=_of_sizes(0.2, 0.2),
-        epochs=20,
-        warmup=5,
-        batch=256,
-        weight_decay=0.2,
-        examples=86_373,
-    ),
-    "captioning": Setting(
-        480,
-        rate=_of_sizes(4e-5, 8e-6),
-        layer_decay=_of_sizes(1, 1),
-        drop_path=_of_sizes(0.1, 0.1),
-        epochs=10,
-        warmup=1,
-        batch=256,
-        weight_decay=0.05,
-        examples=566_747,
-        augmented=True,
-        text_length=32,
-    ),
-    "retrieval": Setting(
-        384,
-        rate=_of_sizes(2e-4, 5e-5),
-        layer_decay=_of_sizes(0.65, 0.85),
-        drop_path=_of_sizes(0.2, 0.2),
-        epochs=15,
-        warmup=3,
-        batch=3072,
-        weight_decay=0.05,
-        examples=566_747,
-    ),
-}
+KEPT_WORDS = 0.8
+"""Share of a caption batch's hidden words that count late in training, those predicted best."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +117,8 @@ class FineTuningRecipe(Recipe):
         masked: share of a caption's words that are hidden.
         flips: probability of a mirrored picture. The original mirrors half of them, also where a question or caption
             says "left"; the default is not to.
+        drop_worst_after: captioning counts all hidden words up to this step, counted from 0, and later the best
+            predicted 80 % of each slice of a batch only, to be spared wrong captions.
     """
 
     data_files: tuple[str, ...] = ()
@@ -220,6 +129,7 @@ class FineTuningRecipe(Recipe):
     held_out: int = 1000
     masked: float = 0.7
     flips: float = 0.0
+    drop_worst_after: int = 12_000
 
     name = "beit3-fine-tuning"
 
@@ -238,6 +148,7 @@ class FineTuningRecipe(Recipe):
                 warmup=setting.warmup / setting.epochs,
                 max_grad_norm=0.0,
                 precision="fp16",
+                min_learning_rate=LEAST_RATE,
             ),
         )
 
@@ -249,13 +160,7 @@ class FineTuningRecipe(Recipe):
     @cached_property
     def processor(self) -> Beit3Processor:
         start = load_config(self._start())
-        named: Sequence[str] = ()
-        if self.task == "vqa":
-            named = (
-                read_answers(Path(self.answers))
-                if self.answers
-                else common_answers(itertools.chain(self._questions("train2014"), self._questions("val2014")))
-            )
+        named = self._answers() if self.task == "vqa" else ()
         config = Beit3Config.from_dict(
             {
                 **start.to_dict(),
@@ -279,18 +184,25 @@ class FineTuningRecipe(Recipe):
         return TaskData(records, ImageFolder(self.images or self._data()), self)
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
+        """The task's; of captioning with all hidden words, as in the first steps."""
         pixels, ids, real = batch["pixel_values"], batch["input_ids"], batch["attention_mask"]
+        if self.task == "captioning":
+            return self._captioning_loss(model, batch, kept=1.0)
         if self.task == "vqa":
             return {"loss": vqa_loss(model.answer(pixels, ids, real), batch["targets"])}
         if self.task == "nlvr2":
-            return {
-                "loss": reasoning_loss(model.judge(pixels, batch["other_pixel_values"], ids, real), batch["targets"])
-            }
-        if self.task == "captioning":
-            logits = model.predict_words(ids, pixels, attention_mask=real, places=batch["places"])
-            return {"loss": captioning_loss(logits, batch["targets"][batch["places"]])}
+            logits = model.judge(pixels, batch["other_pixel_values"], ids, real)
+            return {"loss": reasoning_loss(logits, batch["targets"])}
         images, texts = model.embed_images(pixels), model.embed_texts(ids, real)
         return {"loss": contrastive_loss(images.float(), texts.float(), model.logit_scale)}
+
+    def loss_at(self, model: Any, batch: Batch, step: int) -> dict[str, Tensor]:
+        if self.task == "captioning" and step - 1 > self.drop_worst_after:
+            return self._captioning_loss(model, batch, kept=KEPT_WORDS)
+        return self.loss(model, batch)
+
+    def learning_rate(self, stage: Stage, step: int) -> float:
+        return published_rate(stage, step)
 
     def parameter_groups(self, trained: dict[str, nn.Parameter], stage: Stage) -> list[dict[str, Any]]:
         groups = parameter_groups(
@@ -312,6 +224,23 @@ class FineTuningRecipe(Recipe):
     def save(self, model: Any, folder: Path) -> None:
         model.save_pretrained(folder)
         self.processor.save_pretrained(folder)
+
+    def _answers(self) -> Sequence[str]:
+        """The outputs of a VQA head, in their order."""
+        if not self.answers:
+            return common_answers(itertools.chain(self._questions("train2014"), self._questions("val2014")))
+        if named := read_answers(Path(self.answers)):
+            return named
+        raise InputError(
+            f"folder {self.answers} holds no list of answers: put answer2label.txt there, or leave answers out"
+        )
+
+    def _captioning_loss(self, model: Any, batch: Batch, *, kept: float) -> dict[str, Tensor]:
+        places = batch["places"]
+        logits = model.predict_words(
+            batch["input_ids"], batch["pixel_values"], attention_mask=batch["attention_mask"], places=places
+        )
+        return {"loss": captioning_loss(logits, batch["targets"][places], kept=kept)}
 
     def _records(self) -> Iterable[Record]:
         if self.task == "vqa":

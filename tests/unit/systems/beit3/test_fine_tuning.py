@@ -2,7 +2,8 @@
 
 import pytest
 
-from koine.systems.beit3.fine_tuning import cosine_schedule, parameter_groups, published_name
+from koine.systems.beit3.fine_tuning import parameter_groups, published_name, published_rate
+from koine.training import Stage
 
 
 def scales(groups) -> dict[str, tuple[float, float]]:
@@ -33,7 +34,10 @@ def test_published_names_have_no_head_before_them():
     assert published_name("beit3.text_embed.weight") == "beit3.text_embed.weight"
 
 
-def test_the_rate_rises_and_falls():
-    rates = cosine_schedule(1.0, 0.1, steps=10, warmup=4)
-    assert rates[:4].tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])
-    assert rates[4] == 1.0 and rates[7] == pytest.approx(0.55) and rates[9] > 0.1
+def test_the_rate_rises_from_zero_and_falls_towards_the_least():
+    stage = Stage("s", steps=10, batch_size=1, learning_rate=1.0, warmup=0.4, min_learning_rate=0.1)
+    rates = [published_rate(stage, step) for step in range(1, 11)]
+    assert rates[:5] == pytest.approx([0, 1 / 3, 2 / 3, 1, 1])
+    assert rates[7] == pytest.approx(0.55) and 0.1 < rates[9] < rates[8]
+    without = Stage("s", steps=10, batch_size=1, learning_rate=1.0, warmup=0.0, schedule="constant")
+    assert [published_rate(without, step) for step in (1, 10)] == [1, 1]

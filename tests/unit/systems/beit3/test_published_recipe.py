@@ -17,6 +17,9 @@ from koine.systems.beit3.published_recipe import FineTuningRecipe, common_answer
 from koine.systems.beit3.tokenizer import train_pieces
 from koine.training import run
 
+SETTINGS = dict(published_recipe.SETTINGS)
+"""As they are, which `small` changes."""
+
 
 @pytest.fixture
 def start(tiny, tmp_path) -> Path:
@@ -145,7 +148,47 @@ def test_rates_are_those_of_the_task(start, annotations):
     assert model.beit3.encoder.layers[-1].drop_path == pytest.approx(0.2)
 
 
-def test_what_is_missing_is_named(start, annotations):
+def test_steps_and_rates_are_the_published_ones(monkeypatch):
+    for task, setting in SETTINGS.items():
+        monkeypatch.setitem(published_recipe.SETTINGS, task, setting)
+        recipe = FineTuningRecipe(task=task)
+        [stage] = recipe.stages
+        epoch = setting.examples // setting.batch
+        assert (stage.steps, stage.warmup_steps) == (setting.epochs * epoch, setting.warmup * epoch)
+        assert recipe.learning_rate(stage, 1) == 0
+        assert recipe.learning_rate(stage, stage.warmup_steps) == pytest.approx(setting.rate["base"])
+        assert recipe.learning_rate(stage, stage.steps) == pytest.approx(1e-6, rel=1e-3)
+    assert FineTuningRecipe(task="captioning").stages[0].steps > FineTuningRecipe(task="captioning").drop_worst_after
+
+
+def test_the_worst_words_of_captions_are_dropped_late(start, annotations):
+    recipe = FineTuningRecipe(data_files=(str(annotations),), start=str(start), task="captioning")
+    assert recipe.drop_worst_after == 12_000
+    model = recipe.build_model().eval()
+    batch = recipe.data(recipe.stages[0]).batch(torch.arange(6), torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        # step 12,001 is number 12,000 where the first is number 0
+        early, last, late = (float(recipe.loss_at(model, batch, step)["loss"]) for step in (1, 12_001, 12_002))
+        assert early == last == float(recipe.loss(model, batch)["loss"])
+        words = [batch[name] for name in ("input_ids", "pixel_values")]
+        logits = model.predict_words(*words, attention_mask=batch["attention_mask"], places=batch["places"])
+        alone = [
+            float(published_recipe.captioning_loss(row[None], word[None]))
+            for row, word in zip(logits, batch["targets"][batch["places"]], strict=True)
+        ]
+    assert early == pytest.approx(np.mean(alone), rel=1e-5)
+    assert late == pytest.approx(np.mean(sorted(alone)[: len(alone) * 4 // 5]), rel=1e-5)
+    assert late < early
+    recipe = FineTuningRecipe(data_files=(str(annotations),), start=str(start), task="retrieval")
+    model = recipe.build_model().eval()
+    batch = recipe.data(recipe.stages[0]).batch(torch.arange(6), torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert recipe.loss_at(model, batch, 12_002)["loss"] == recipe.loss(model, batch)["loss"]
+
+
+def test_what_is_missing_is_named(start, annotations, tmp_path):
+    with pytest.raises(InputError, match=r"holds no list of answers: put answer2label\.txt there"):
+        FineTuningRecipe(data_files=(str(annotations),), start=str(start), answers=str(tmp_path)).build_model()
     with pytest.raises(InputError, match="no task of BEiT-3's published fine-tuning 'nlvr'"):
         FineTuningRecipe(task="nlvr")
     with pytest.raises(InputError, match="nothing to fine-tune"):

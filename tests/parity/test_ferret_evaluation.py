@@ -21,6 +21,7 @@ from koine.evaluation import lvis_referring as lvis_scoring
 from koine.evaluation import refcoco as refcoco_scoring
 from koine.evaluation.answers import Answer
 from koine.sentence import Image, Region
+from koine.systems.ferret.regions import pixels_of_region
 
 SHIPPED = Path(__file__).parents[1] / "golden"
 
@@ -88,13 +89,10 @@ def lvis_objects(folder: Path) -> list[lvis_referring.ReferredObject]:
 
 
 def covered(region: Region) -> np.ndarray:
-    """What Ferret marks of a region, [height, width]: 11 x 11 pixels, or a box with both ends, within the stroke."""
-    image = region.image
+    """What the original marks of a box of pixel numbers, [height, width]: both ends, within the mask."""
     left, top, right, bottom = region.bounds
-    spread = 5 if region.kind == "point" else 0
-    marked = np.zeros((image.height, image.width), dtype=bool)
-    rows = slice(int(max(0, top - spread)), int(min(image.height, bottom + spread + 1)))
-    marked[rows, int(max(0, left - spread)) : int(min(image.width, right + spread + 1))] = True
+    marked = np.zeros((region.image.height, region.image.width), dtype=bool)
+    marked[int(top) : int(bottom) + 1, int(left) : int(right) + 1] = True
     return marked if region.mask is None else marked & region.mask
 
 
@@ -109,7 +107,7 @@ def test_lvis_questions(case: dict[str, Any], tmp_path: Path) -> None:
     text = question_text(example.prompt, with_coordinates=not case["no_coor"])
     # Without coordinates the original leaves their place empty, with a space on either side.
     assert text == case["question"].replace("  <region_fea>", " <region_fea>")
-    rows, columns = np.nonzero(covered(example.prompt.regions[0]))
+    rows, columns = np.nonzero(pixels_of_region(example.prompt.regions[0]).to_mask())
     assert [thing.width, thing.height] == case["mask_shape"]
     assert len(rows) == case["mask_sum"]
     assert [columns.min(), rows.min(), columns.max(), rows.max()] == case["mask_bbox"]

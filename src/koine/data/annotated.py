@@ -19,6 +19,9 @@ Box: TypeAlias = tuple[float, float, float, float]
 BINS = 1000
 """Ferret and others write a coordinate as a whole thousandth of the picture's side."""
 
+_INSIDE = 1e-6
+"""How far inside a pixel an edge lies that stands for the pixel's number, in pixels."""
+
 
 @dataclass(frozen=True)
 class AnnotatedExample(Example):
@@ -53,6 +56,19 @@ def box_within(box: Sequence[float], width: int, height: int) -> Box:
     left, right = _span(box[0], box[2], width)
     top, bottom = _span(box[1], box[3], height)
     return (left, top, right, bottom)
+
+
+def box_of_pixel_numbers(box: Sequence[float], width: int, height: int) -> Box:
+    """The box that touches the pixels from one number to another, the last column and row included.
+
+    Its right and lower edges lie just inside the last pixels and not at their ends, so that a system which writes
+    coordinates as whole thousandths writes those of the numbers. What hangs over the image's edge is cut off.
+
+    Args:
+        box: (left, top, right, bottom), numbers of pixels.
+    """
+    left, top, right, bottom = box
+    return (max(left, 0.0), max(top, 0.0), min(right + _INSIDE, width), min(bottom + _INSIDE, height))
 
 
 def mask_region(image: Image, mask: NDArray[np.bool_], box: Sequence[float]) -> Region:

@@ -6,7 +6,7 @@ Ferret's evaluation of referring (arXiv:2310.07704, section 5.1) reads a JSON-li
     id, image_path, width, height            the picture and its size in pixels
     sample_point [x, y]                      pixels
     bbox_norm [left, top, right, bottom]     0..1
-    free_shape_bbox_raw                      left, top, right, bottom of the stroke, whole pixels
+    free_shape_bbox_raw                      left, top, right, bottom of the stroke: pixel numbers, the last included
     free_shape_segment_mask                  the stroke: [width][height] of 0 and 1 (x first), or COCO run lengths
     name, synonyms, neg_class                names of the true class and of one wrong class
 """
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from koine.data.annotated import (
     AnnotatedExample,
     Box,
-    box_within,
+    box_of_pixel_numbers,
     check_size,
     decode_mask,
     encode_mask,
@@ -46,6 +46,7 @@ class ReferredObject:
 
     Attributes:
         box: (left, top, right, bottom) as fractions 0..1 of the picture's sides.
+        stroke_box: (left, top, right, bottom) in pixel numbers, the last column and row included.
         stroke: the stroke as COCO's run lengths; None where the file has none.
         where: file and line, for errors.
     """
@@ -126,7 +127,7 @@ def region_of(thing: ReferredObject, image: Image, form: RegionForm) -> Region:
     if form == "free_form":
         mask = thing.stroke_mask()
         assert thing.stroke_box is not None  # stroke_mask has seen to it
-        return Region.scribble(image, mask, box=box_within(thing.stroke_box, image.width, image.height))
+        return Region.scribble(image, mask, box=box_of_pixel_numbers(thing.stroke_box, image.width, image.height))
     return fraction_region(image, thing.box)
 
 

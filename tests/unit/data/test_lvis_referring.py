@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,23 @@ def test_the_three_forms_of_a_region(tmp_path: Path, picture: Write, lines_file:
         (regions[form],) = example.prompt.regions
     assert (regions["point"].kind, regions["point"].center) == ("point", (15.5, 7))
     assert (regions["box"].kind, regions["box"].bounds) == ("box", pytest.approx((10, 5, 30, 15)))
-    assert (regions["free_form"].kind, regions["free_form"].bounds) == ("mask", (12, 6, 19, 8))
+    assert (regions["free_form"].kind, regions["free_form"].bounds) == ("mask", pytest.approx((12, 6, 19, 8)))
     expected = np.zeros((48, 64), dtype=bool)
     expected[6:9, 12:20] = True
     assert (regions["free_form"].to_mask() == expected).all()
+
+
+@pytest.mark.parametrize("box", [[12, 6, 19, 8], [0, 0, 63, 47], [0, 0, 64, 48], [15, 7, 15, 7], [-1, -1, 70, 50]])
+def test_a_stroke_keeps_its_last_column_and_row(tmp_path: Path, picture: Write, lines_file: Write, box: Any) -> None:
+    picture("images/1.png")
+    stroke = np.ones((64, 48), dtype=int)
+    lines_file("lvis_eval.jsonl", [line(free_shape_bbox_raw=box, free_shape_segment_mask=stroke.tolist())])
+    (example,) = lvis_referring.examples(tmp_path, form="free_form")
+    left, top, right, bottom = example.prompt.regions[0].bounds
+    assert (int(left), int(top)) == (max(box[0], 0), max(box[1], 0))
+    assert (ceil(right), ceil(bottom)) == (min(box[2] + 1, 64), min(box[3] + 1, 48))
+    written = [int(edge * 1000 / side) for edge, side in ((right, 64), (bottom, 48))]
+    assert written == [int(min(edge, side) * 1000 / side) for edge, side in ((box[2], 64), (box[3], 48))]
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,19 @@
 F1_all and F1_loc are those of GVD (arXiv:1812.06587, section 5 and appendix), which Ferret reports on Flickr30k.
 An object word of the answer is compared with each reference caption:
 
-- named by the reference: right if the two boxes (the first of each class) overlap by more than one half, coordinates
-  counted as pixels so that 1 is added to each side;
+- named by the reference: right if its box overlaps that of the reference's first word of the class by more than one
+  half, coordinates counted as pixels so that 1 is added to each side;
 - among the reference's other words: left out, since the reference wasn't annotated there;
 - neither: wrong for F1_all, left out for F1_loc, which asks only where named things are.
 
-Precision and recall are computed for each class, averaged over the classes of the references, and then combined.
+For recall an object word of the reference is compared with the answer's first box of its class. Precision and recall
+are computed for each class, averaged over the classes of the references, and then combined.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from koine.data.grounded_captions import singular
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from koine.data.grounded_captions import CaptionedPicture, ReferenceCaption
 
 OVERLAP = 0.5
-Objects = dict[str, Box]
-"""Class -> box; the first box that an answer gives for a class counts."""
+Objects = list[tuple[str, Box]]
+"""(class, box) of each object word, in the order that they were said."""
 
 
 def score(answers: Sequence[Answer], pictures: Sequence[CaptionedPicture]) -> dict[str, float]:
@@ -57,7 +58,7 @@ def objects_of(answer: Answer, classes: Collection[str]) -> Objects:
     GVD's models choose classes themselves; for answers in free text the way from a phrase to its class isn't published
     and is our own.
     """
-    found: Objects = {}
+    found: Objects = []
     said = ""
     for part in answer.parts:
         if isinstance(part, str):
@@ -66,7 +67,7 @@ def objects_of(answer: Answer, classes: Collection[str]) -> Objects:
         words = [singular(word) for word in reversed(words_of(said))]
         said = ""
         if words:
-            found.setdefault(next((word for word in words if word in classes), words[0]), part)
+            found.append((next((word for word in words if word in classes), words[0]), part))
     return found
 
 
@@ -78,8 +79,8 @@ def _precision(
     for said, caption in _pairs(objects, pictures):
         annotated = {thing.place for thing in caption.objects}
         others = {singular(word) for place, word in enumerate(caption.words) if place not in annotated}
-        truth = _first_boxes(caption)
-        for name, box in said.items():
+        truth = _first((thing.name, thing.box) for thing in sorted(caption.objects, key=lambda thing: thing.place))
+        for name, box in said:
             if name in truth:
                 hits[name].append(_overlap(box, truth[name]))
             elif singular(name) not in others and name_wrong_counts:
@@ -93,9 +94,10 @@ def _recall(
     """For each class of the references, whether each of its object words was found."""
     hits: dict[str, list[bool]] = defaultdict(list)
     for said, caption in _pairs(objects, pictures):
+        first = _first(said)
         for thing in caption.objects:
-            if thing.name in said:
-                hits[thing.name].append(_overlap(said[thing.name], thing.box))
+            if thing.name in first:
+                hits[thing.name].append(_overlap(first[thing.name], thing.box))
             elif name_wrong_counts:
                 hits[thing.name].append(False)
     return hits
@@ -110,9 +112,12 @@ def _pairs(
             yield said, caption
 
 
-def _first_boxes(caption: ReferenceCaption) -> Objects:
-    """The box of each class's first word in the caption."""
-    return {thing.name: thing.box for thing in sorted(caption.objects, key=lambda thing: -thing.place)}
+def _first(objects: Iterable[tuple[str, Box]]) -> dict[str, Box]:
+    """Class -> the first of its boxes."""
+    found: dict[str, Box] = {}
+    for name, box in objects:
+        found.setdefault(name, box)
+    return found
 
 
 def _class_mean(hits: dict[str, list[bool]], classes: Collection[str]) -> float:

@@ -70,6 +70,21 @@ def test_every_reference_is_compared() -> None:
     assert metrics["recall_all"] == pytest.approx((1 / 2 + 0) / 2)
 
 
+def test_a_class_that_is_named_again_counts_again_for_precision_but_not_for_recall() -> None:
+    picture = CaptionedPicture("1", "", (reference("a man", man=LEFT),))
+    metrics = score([answer(("a man", LEFT), ("another man", FAR))], [picture])
+    assert metrics["precision_all"] == metrics["precision_loc"] == 1 / 2
+    assert metrics["recall_all"] == 1
+    turned = score([answer(("a man", FAR), ("another man", LEFT))], [picture])
+    assert (turned["precision_all"], turned["recall_all"]) == (1 / 2, 0)
+
+
+def test_of_a_class_that_the_reference_names_twice_the_first_is_the_truth_for_precision() -> None:
+    twice = ReferenceCaption(("man", "beside", "man"), (ObjectWord("man", 2, RIGHT), ObjectWord("man", 0, LEFT)))
+    metrics = score([answer(("man", LEFT))], [CaptionedPicture("1", "", (twice,))])
+    assert (metrics["precision_all"], metrics["recall_all"]) == (1, 1 / 2)
+
+
 def test_overlap_must_exceed_one_half_in_pixels() -> None:
     picture = CaptionedPicture("1", "", (reference("a man", man=(0.0, 0.0, 9.0, 9.0)),))
     for bottom, right in ((4.0, 0.0), (5.0, 1.0)):  # 50 and 60 of 100 pixels
@@ -78,8 +93,8 @@ def test_overlap_must_exceed_one_half_in_pixels() -> None:
 
 def test_phrases_become_classes() -> None:
     said = answer(("Two young men on a", LEFT), ("bench", RIGHT), ("other men", FAR), ("", FAR))
-    assert objects_of(said, {"man", "bench"}) == {"man": LEFT, "bench": RIGHT}
-    assert objects_of(answer(("shiny things", LEFT)), {"man"}) == {"thing": LEFT}
+    assert objects_of(said, {"man", "bench"}) == [("man", LEFT), ("bench", RIGHT), ("man", FAR)]
+    assert objects_of(answer(("shiny things", LEFT)), {"man"}) == [("thing", LEFT)]
 
 
 def test_an_answer_without_boxes() -> None:

@@ -42,7 +42,12 @@ _PLACEHOLDER = re.compile(r"<bbox_location(\d+)>")
 
 @dataclass(frozen=True)
 class Turn:
-    """What one side says: text with placeholders, and the boxes (clamped to pixel numbers) and masks they stand for."""
+    """What one side says: text with placeholders, and the boxes and masks they stand for.
+
+    Attributes:
+        boxes: (left, top, right, bottom) in pixel numbers of the picture.
+        masks: COCO's run lengths, one for each box; none at all if they aren't known.
+    """
 
     text: str
     boxes: tuple[Box, ...]
@@ -221,17 +226,38 @@ def _record(record: Record) -> GritRecord:
             "give one list for each turn, empty where it has none"
         )
     found = []
-    for number, (text, of_turn, masks_of_turn) in enumerate(zip(texts, boxes, masks, strict=True)):
+    for number, (text, given_boxes, given_masks) in enumerate(zip(texts, boxes, masks, strict=True)):
+        where = f"{record.where}, turn {number}"
+        of_turn = _listed(given_boxes, "box_x1y1x2y2", where)
+        masks_of_turn = _listed(given_masks, "masks", where)
+        if masks_of_turn and len(masks_of_turn) != len(of_turn):
+            raise InputError(
+                f"{where}: {len(of_turn)} boxes but {len(masks_of_turn)} masks: give one mask for each box, or none"
+            )
         used = {int(place) for place in _PLACEHOLDER.findall(text)}
         if used != set(range(len(of_turn))):
             raise InputError(
-                f"{record.where}, turn {number}: text uses <bbox_location> {sorted(used)} but there are "
-                f"{len(of_turn)} boxes: number the placeholders from 0 in every turn"
+                f"{where}: text uses <bbox_location> {sorted(used)} but there are {len(of_turn)} boxes: "
+                "number the placeholders from 0 in every turn"
             )
-        clamped = tuple(clamped_box(box, width, height, f"{record.where}, turn {number}") for box in of_turn)
+        clamped = tuple(_ordered(clamped_box(box, width, height, where)) for box in of_turn)
         found.append(Turn(text, clamped, tuple(masks_of_turn)))
     name = str(record.values.get("id", record.where))
     return GritRecord(name, record.field("image", str), width, height, tuple(found), record.where)
+
+
+def _listed(value: Any, name: str, where: str) -> list[Any]:
+    """What a turn has of a field, which may be null for nothing."""
+    if value is not None and not isinstance(value, list):
+        raise InputError(
+            f"{where}: {name} is {str(value)[:60]}: give a list with an entry for each box, or an empty one"
+        )
+    return value or []
+
+
+def _ordered(box: Box) -> Box:
+    """The box with its sides in order: some annotations have them swapped."""
+    return (min(box[0], box[2]), min(box[1], box[3]), max(box[0], box[2]), max(box[1], box[3]))
 
 
 def clamped_box(box: Any, width: int, height: int, where: str) -> Box:

@@ -94,6 +94,19 @@ def test_boxes_are_clamped_to_pixel_numbers() -> None:
     assert grit.clamped_box([1, 2, 63, 47], 64, 48, "here") == (1, 2, 63, 47)
 
 
+@pytest.mark.parametrize("form", ["point", "box"])
+def test_boxes_with_swapped_sides_are_put_in_order(folder: Path, json_file: Write, form: Any) -> None:
+    swapped = [[[30, 15, 10, 5], [70, 60, 40, 20]], [[30, 5, 10, 15]], None, None]
+    options = grit.RegionOptions(form=form, point="box_gaussian")
+    example = read_one(folder, json_file, options, box_x1y1x2y2=swapped, masks=[None] * 4)
+    assert [turn.boxes for turn in example.annotation.turns[:2]] == [
+        ((10, 5, 30, 15), (40, 20, 63, 47)),
+        ((10, 5, 30, 15),),
+    ]
+    x, y = example.history[0][0].regions[1].center
+    assert 10 <= x <= 30 and 5 <= y <= 15
+
+
 @pytest.mark.parametrize("rule", grit.POINT_RULES)
 def test_rules_for_points(rule: grit.PointRule) -> None:
     box = (10.0, 5.0, 30.0, 15.0)
@@ -130,6 +143,12 @@ def test_without_a_mask_points_fall_round_the_middle(rule: grit.PointRule) -> No
             {"box_x1y1x2y2": [[[1, 2, 3, 4]] * 2, [[1, 2]], [], []]},
             r"record 0, turn 1: box \[1, 2\] is not four numbers",
         ),
+        (
+            {"masks": [[encode_mask(MASK)], [], [], []]},
+            r"record 0, turn 0: 2 boxes but 1 masks: give one mask for each box, or none",
+        ),
+        ({"masks": [3, [], [], []]}, r"record 0, turn 0: masks is 3: give a list"),
+        ({"box_x1y1x2y2": [7, [], [], []]}, r"record 0, turn 0: box_x1y1x2y2 is 7: give a list"),
         ({"image_w": "64"}, r"record 0: field 'image_w' is '64': give a value of type int"),
         ({"image_w": 48, "image_h": 64}, r"record 0: the picture .* is 64x48 but annotated as 48x64"),
     ],

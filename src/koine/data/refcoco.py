@@ -51,7 +51,8 @@ def read(
     Args:
         path: the folder, one of MDETR's files, or a `refs(...).p`.
     Raises:
-        InputError: neither form is there; an unknown data set or split; a record that lacks a field.
+        InputError: neither form is there, or only that of another of the data sets; an unknown data set or split; a
+            record that lacks a field.
     """
     if data_set not in DATA_SETS:
         raise InputError.unknown("referring data set", data_set, DATA_SETS)
@@ -60,12 +61,16 @@ def read(
     # RefCOCOg was split twice; the split by the University of Maryland is the one that is reported.
     references = "refs(umd).p" if data_set == "refcocog" else "refs(unc).p"
     file = _find(path, data_set, split, references)
-    return read_refer(file, data_set=data_set, split=split) if file.suffix == ".p" else read_mdetr(file)
+    if file.suffix == ".p":
+        return read_refer(file, data_set=data_set, split=split)
+    return read_mdetr(file, data_set=data_set)
 
 
-def read_mdetr(path: str | os.PathLike[str]) -> Iterator[ReferringExpression]:
+def read_mdetr(path: str | os.PathLike[str], *, data_set: str = "refcoco") -> Iterator[ReferringExpression]:
     """MDETR's form: one image entry per expression, and one annotation for it.
 
+    Args:
+        data_set: of expressions whose entry doesn't name theirs.
     Raises:
         InputError: a missing field, or an expression without its annotation.
     """
@@ -77,7 +82,7 @@ def read_mdetr(path: str | os.PathLike[str]) -> Iterator[ReferringExpression]:
             raise InputError(f"{image.where}: no annotation has image_id {number}: fetch the file again")
         yield ReferringExpression(
             id=str(number),
-            data_set=image.optional("dataset_name", str, "refcoco"),
+            data_set=image.optional("dataset_name", str, data_set),
             image=image.optional("file_name", str, ""),
             width=image.field("width", int),
             height=image.field("height", int),
@@ -146,11 +151,20 @@ def _examples(references: Iterable[ReferringExpression], images: ImageFolder) ->
 
 
 def _find(path: str | os.PathLike[str], data_set: str, split: str, references: str) -> Path:
-    """The file of MDETR's form, else of the original one; in a folder of all three data sets, the right one's."""
+    """The file of MDETR's form, else of the original one; in a folder of all three data sets, the right one's.
+
+    The original's files have the same name for RefCOCO and RefCOCO+: only their folders tell them apart.
+    """
     what = f"finetune_{data_set}_{split}.json (MDETR's form) or {references} with instances.json"
     files = find_files(path, f"finetune_{data_set}_{split}.json", references, what=what)
     own = [file for file in files if file.parent.name == data_set]
-    return (own or files)[0]
+    unnamed = [file for file in files if file.suffix != ".p" or file.parent.name not in DATA_SETS]
+    if not own and not unnamed:
+        raise InputError(
+            f"{files[0]} lies in a folder of {files[0].parent.name} and is not {data_set}'s: put {what} into a folder "
+            f"{data_set}, or ask for {files[0].parent.name}"
+        )
+    return (own or unnamed)[0]
 
 
 def _expressions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,23 @@ def test_the_original_form(refer: Path) -> None:
 
 def test_each_data_set_is_read_from_its_own_folder(refer: Path) -> None:
     assert [one.data_set for one in refcoco.read(refer, data_set="refcocog", split="testA")] == ["refcocog"]
+
+
+def test_one_data_set_is_not_taken_for_another(refer: Path, tmp_path: Path) -> None:
+    # RefCOCO's and RefCOCO+'s references are both called refs(unc).p.
+    for place in (refer, refer / "refcoco", refer / "refcoco" / "refs(unc).p"):
+        with pytest.raises(InputError, match=r"lies in a folder of refcoco and is not refcoco\+'s"):
+            refcoco.read(place, data_set="refcoco+")
+    (refer / "refcoco").rename(tmp_path / "mine")
+    assert [one.data_set for one in refcoco.read(tmp_path / "mine", data_set="refcoco+")] == ["refcoco+"] * 2
+
+
+def test_expressions_without_a_name_belong_to_the_data_set_that_is_asked_for(mdetr: Path, json_file: Write) -> None:
+    file = mdetr / "finetune_refcoco+_val.json"
+    content = json.loads(file.read_text())
+    del content["images"][0]["dataset_name"]
+    json_file(file.name, content)
+    assert [one.data_set for one in refcoco.read(mdetr, data_set="refcoco+")] == ["refcoco+"]
 
 
 def test_mdetrs_form_is_preferred(mdetr: Path) -> None:

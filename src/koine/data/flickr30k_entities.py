@@ -207,10 +207,14 @@ def _read_mdetr(file: Path, root: Path) -> Iterator[GroundedCaption]:
         if not 0 <= number < len(sentences):
             raise InputError(f"{record.where}: sentence_id {number} is not among the {len(sentences)} of {picture}.txt")
         caption = record.field("caption", str)
-        phrases = tuple(
-            _with_boxes(_named(caption[start:end], sentences[number][1], record), boxes)
-            for start, end in _spans(record)
-        )
+        asked = [_named(caption[start:end], sentences[number][1], record) for start, end in _spans(record)]
+        for phrase in asked:
+            if phrase.id not in boxes.boxes:
+                raise InputError(
+                    f"{record.where}: the phrase {phrase.text!r} has no box in {picture}.xml: take both from the same "
+                    "release of the data set"
+                )
+        phrases = tuple(_with_boxes(phrase, boxes) for phrase in asked)
         image = record.field("file_name", str)
         yield GroundedCaption(f"{picture}_{number}", picture, image, boxes.width, boxes.height, caption, phrases)
 

@@ -80,6 +80,10 @@ def test_contradictions_are_named(entities: Path, json_file: Write) -> None:
     json_file("final_flickr_mergedGT_test.json", {"images": [{**image, "tokens_positive_eval": [[[0, 8]]]}]})
     with pytest.raises(InputError, match=r"images\[0\]: no phrase 'Two cats' in the sentence file"):
         list(flickr.read(entities))
+    parks = {**image, "caption": "in a park", "tokens_positive_eval": [[[3, 9]]]}
+    json_file("final_flickr_mergedGT_test.json", {"images": [parks]})
+    with pytest.raises(InputError, match=r"images\[0\]: the phrase 'a park' has no box in 7\.xml"):
+        list(flickr.read(entities))
     json_file("final_flickr_mergedGT_test.json", {"images": [{**image, "sentence_id": 5}]})
     with pytest.raises(InputError, match=r"images\[0\]: sentence_id 5 is not among the 2 of 7\.txt"):
         list(flickr.read(entities))

@@ -125,12 +125,15 @@ class _corruption_named:
 def read_json(file: Path) -> dict[str, Any]:
     """
     Raises:
-        InputError: the file isn't JSON.
+        InputError: the file isn't JSON, or no object.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{file} is not valid JSON ({error}): fetch it again") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{file} holds a {type(content).__name__}, not a JSON object: fetch it again")
+    return content
 
 
 def locate(source: str | os.PathLike[str], thing: str = "weights") -> Path:

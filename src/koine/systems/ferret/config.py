@@ -14,6 +14,7 @@ PUBLISHED_SIZES: dict[str, dict[str, Any]] = {
     "13b": {"hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 40, "num_attention_heads": 40},
 }
 IMAGE_TOKEN_ID = -200
+PUBLISHED_LONGEST_ANSWER = 1024
 
 SelectFeature = Literal["patch", "cls_patch"]
 RegionFeatures = Literal["sampler", "average", "none"]
@@ -69,6 +70,8 @@ class FerretConfig(PreTrainedConfig):
         coordinate_bins: coordinates are whole numbers from 0 to this.
         system_prompt: what stands before every conversation; empty for none.
         max_text_tokens: longest token row in training, image patches not counted.
+        longest_answer: tokens after which an answer is cut off unless something else is asked for. The published
+            evaluation allows 1,024: a box alone takes some 20 of LLaMA's tokens.
     """
 
     model_type = "koine_ferret"
@@ -97,6 +100,7 @@ class FerretConfig(PreTrainedConfig):
     coordinate_bins: int = 1000
     system_prompt: str = PUBLISHED_SYSTEM_PROMPT
     max_text_tokens: int = 2048
+    longest_answer: int = 128
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -161,6 +165,7 @@ class FerretConfig(PreTrainedConfig):
             ),
             "region_orientation": "published",
             "region_alignment": "corners",
+            "longest_answer": PUBLISHED_LONGEST_ANSWER,
         }
         return cls(**{**settings, **options})
 

@@ -33,7 +33,7 @@ from koine.errors import InputError
 from koine.parts.injection import IGNORED_LABEL
 from koine.systems.ferret.batches import EncodedExample
 from koine.systems.ferret.checkpoint import Checkpoint, locate, read_json
-from koine.systems.ferret.config import FerretConfig
+from koine.systems.ferret.config import PUBLISHED_LONGEST_ANSWER, FerretConfig
 from koine.systems.ferret.model import FerretForConditionalGeneration
 from koine.systems.ferret.processor import FerretProcessor
 from koine.systems.ferret.prompt import END_OF_ANSWER, REGION_TOKEN, TOKENIZER_FILE, load_tokenizer
@@ -230,6 +230,7 @@ class PublishedRecipe(Recipe):
             region_token_id=int(tokenizer.convert_tokens_to_ids(REGION_TOKEN)),  # type: ignore[arg-type]
             region_orientation="published" if as_published else "corrected",
             region_alignment="corners" if as_published else "centers",
+            longest_answer=PUBLISHED_LONGEST_ANSWER,
         )
 
     def _new_state(self) -> dict[str, Tensor]:

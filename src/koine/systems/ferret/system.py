@@ -62,7 +62,7 @@ class Ferret:
         self,
         *parts: Part | Sentence,
         history: History = (),
-        max_new_tokens: int = 128,
+        max_new_tokens: int | None = None,
         seed: int = 0,
         temperature: float = 0.0,
     ) -> Reply:
@@ -71,7 +71,7 @@ class Ferret:
         Args:
             parts: text, one image, and regions of it; a region brings its image along.
             history: earlier (question, answer) pairs about the same image.
-            max_new_tokens: where an answer is cut off.
+            max_new_tokens: where an answer is cut off; by default at the config's `longest_answer`.
             seed: of the points drawn from the regions, and of sampling.
             temperature: 0 takes the likeliest token each time; above, tokens are drawn.
         Returns:
@@ -94,7 +94,7 @@ class Ferret:
         prompts: Sequence[Sentence],
         *,
         histories: Sequence[History] | None = None,
-        max_new_tokens: int = 128,
+        max_new_tokens: int | None = None,
         seed: int = 0,
         temperature: float = 0.0,
         batch_size: int = 32,
@@ -105,7 +105,8 @@ class Ferret:
             histories: one for each prompt.
             batch_size: sentences that go through the network together.
         """
-        _check_options(max_new_tokens, temperature, batch_size)
+        longest = self.model.config.longest_answer if max_new_tokens is None else max_new_tokens
+        _check_options(longest, temperature, batch_size)
         histories = [()] * len(prompts) if histories is None else histories
         asked = list(zip(prompts, histories, strict=True))
         images = [image_of(prompt, *(side for pair in history for side in pair)) for prompt, history in asked]
@@ -121,7 +122,7 @@ class Ferret:
             for begin in range(0, len(order), batch_size):
                 numbers = order[begin : begin + batch_size]
                 tensors = self._batch([encoded[number] for number in numbers], seed)
-                written = self.model.generate(**tensors, **sampling, max_new_tokens=max_new_tokens)
+                written = self.model.generate(**tensors, **sampling, max_new_tokens=longest)
                 for number, ids in zip(numbers, written.cpu(), strict=True):
                     replies[number] = self.processor.decode(ids, images[number])
         return [replies[number] for number in range(len(encoded))]

@@ -24,12 +24,18 @@ from transformers import CLIPVisionConfig, LlamaConfig
 from koine.errors import InputError
 from koine.files import write_atomically
 from koine.systems.ferret.checkpoint import Checkpoint, locate, read_json
-from koine.systems.ferret.config import FerretConfig, RegionFeatures, published_vision_config
+from koine.systems.ferret.config import (
+    PUBLISHED_LONGEST_ANSWER,
+    FerretConfig,
+    RegionFeatures,
+    published_vision_config,
+)
 from koine.systems.ferret.delta import add_base, check_base, looks_like_delta
 from koine.systems.ferret.model import FerretForConditionalGeneration
 from koine.systems.ferret.prompt import TOKENIZER_FILE
 
 NANO_WEIGHTS = Path(__file__).parents[2] / "weights" / "ferret"
+_EMBEDDINGS = "model.embed_tokens.weight"
 DEFAULT_VISION_TOWER = "openai/clip-vit-large-patch14-336"
 
 # Published name -> ours; the first pattern that matches decides, None drops the tensor.
@@ -243,7 +249,9 @@ def _config(
     shapes: Mapping[str, tuple[int, ...]],
 ) -> FerretConfig:
     """Our configuration of a published one; what the original hard-codes is taken from `FerretConfig`'s defaults."""
-    vocabulary = shapes["model.embed_tokens.weight"][0]
+    if _EMBEDDINGS not in shapes:
+        raise InputError(f"the checkpoint lacks {_EMBEDDINGS}: give Ferret's weights or delta as published")
+    vocabulary = shapes[_EMBEDDINGS][0]
     text_names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "rms_norm_eps")
     text = {name: published[name] for name in text_names if name in published}
     features: RegionFeatures = "none"
@@ -268,6 +276,7 @@ def _config(
         region_orientation="published",
         region_alignment="corners",
         sampler_pooling=published.get("sampler_pooler_mode", "max"),
+        longest_answer=PUBLISHED_LONGEST_ANSWER,
     )
 
 

@@ -14,6 +14,7 @@ def test_published_models_have_the_published_quirks():
     assert (config.grid, config.text_config.vocab_size, config.text_config.hidden_size) == (24, 32001, 5120)
     assert (config.region_orientation, config.region_alignment) == ("published", "corners")
     assert config.system_prompt.endswith("instructions. ")
+    assert config.longest_answer == 1024
 
 
 def test_our_own_models_read_the_map_where_the_point_is():

@@ -93,6 +93,21 @@ def test_an_answer_goes_into_the_next_question(ferret, questions, monkeypatch):
     assert len(prompts[0]["region_points"]) == 1
 
 
+@pytest.mark.parametrize(("asked", "allowed"), [({}, 5), ({"max_new_tokens": 2}, 2)])
+def test_an_answer_is_as_long_as_the_config_allows_unless_told_otherwise(ferret, monkeypatch, asked, allowed):
+    lengths = []
+    generate = ferret.model.generate
+
+    def record(**options):
+        lengths.append(options["max_new_tokens"])
+        return generate(**options)
+
+    monkeypatch.setattr(ferret.model, "generate", record)
+    ferret.model.config.longest_answer = 5
+    ferret.respond("Hi!", **asked)
+    assert lengths == [allowed]
+
+
 def test_no_question_no_answer(ferret):
     assert ferret.respond_batch([]) == []
 

@@ -202,6 +202,12 @@ def test_an_empty_folder_is_refused(tmp_path):
         load_folder(tmp_path)
 
 
+def test_a_config_that_is_no_object_is_refused(tmp_path):
+    write(tmp_path, {"a": torch.zeros(1)}, ["llama"])
+    with pytest.raises(InputError, match=r"config\.json holds a list, not a JSON object"):
+        load_folder(tmp_path)
+
+
 def test_missing_and_unexpected_weights_are_named(model, tmp_path):
     model.save_pretrained(tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
@@ -256,6 +262,7 @@ def test_a_delta_on_its_base_is_the_model(folders, merged, tmp_path):
     assert ferret.model.dtype == torch.float16
     assert_merged(ferret.model, merged)
     assert ferret.model.config.region_orientation == "published"
+    assert ferret.model.config.longest_answer == 1024
     assert isinstance(ferret.model.config.vision_config.image_size, int)
 
 
@@ -299,6 +306,13 @@ def test_missing_parts_are_named_before_anything_is_written(folders, tmp_path):
     with pytest.raises(InputError, match=r"model-1\.safetensors is missing"):
         convert(delta, tmp_path / "out", base=folders["base"])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_without_its_words_is_named(whole, folders, tmp_path):
+    wordless = {name: tensor for name, tensor in whole.items() if "embed_tokens" not in name}
+    source = write(tmp_path / "whole", wordless, CONFIG)
+    with pytest.raises(InputError, match=r"lacks model\.embed_tokens\.weight"):
+        open_published(source, vision_tower=folders["delta"] / "vision_tower")
 
 
 def test_a_foreign_tensor_is_named(whole, folders, tmp_path):

@@ -24,8 +24,7 @@ from koine.systems.beit3.fine_tuning import parameter_groups, published_name, pu
 from koine.systems.beit3.losses import captioning_loss, vqa_loss
 from koine.systems.beit3.model import Beit3Model
 from koine.systems.beit3.pretraining import MaskedImages, MaskedTexts, masked_data_losses
-from koine.systems.beit3.vqkd import VisualTokenizer, to_signed
-from koine.systems.beit3.weights import (
+from koine.systems.beit3.published_weights import (
     build,
     build_published,
     build_tokenizer,
@@ -33,6 +32,7 @@ from koine.systems.beit3.weights import (
     infer_tokenizer_config,
     our_name,
 )
+from koine.systems.beit3.vqkd import VisualTokenizer, to_signed
 from koine.training import Stage
 
 GOLDEN_HEADS: dict[str, Head] = {

@@ -42,7 +42,7 @@ class Texts:
 
 
 class Beit3Processor:
-    """Prepares pictures (three kinds of preprocessing exist, see below) and texts, and names answers and classes."""
+    """Prepares pictures (for classification and for all else) and texts, and names answers and classes."""
 
     def __init__(
         self,

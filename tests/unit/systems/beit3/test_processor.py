@@ -1,4 +1,4 @@
-"""Texts by XLM-RoBERTa's numbers, pictures by three recipes, and lists of names."""
+"""Texts by XLM-RoBERTa's numbers, pictures by two recipes, and lists of names."""
 
 from __future__ import annotations
 

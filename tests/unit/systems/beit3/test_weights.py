@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from koine.errors import InputError
-from koine.systems.beit3 import weights
+from koine.systems.beit3 import published_weights
 from koine.systems.beit3.config import Beit3Config
 from koine.systems.beit3.fine_tuning import published_name
+from koine.systems.beit3.published_weights import build_published, find_head, read_published
 from koine.systems.beit3.tokenizer import train_pieces
-from koine.systems.beit3.weights import convert, load_folder, load_tokenizer_folder, read_published
+from koine.systems.beit3.weights import convert, load_folder, load_tokenizer_folder
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def small(monkeypatch):
         "intermediate_size": 24,
         "mask_token_id": 111,
     }
-    monkeypatch.setitem(weights.SIZES, "small", sizes)
+    monkeypatch.setitem(published_weights.SIZES, "small", sizes)
 
 
 @pytest.fixture
@@ -68,35 +69,35 @@ def test_a_release_becomes_a_folder_that_answers_alike(published, pieces, tmp_pa
 def test_every_head_is_told_by_its_tensors(published):
     for head in ("classification", "vqa", "nlvr2", "captioning", "retrieval", "pretraining"):
         _, state = published(head)
-        assert weights.find_head(state) == head
-        assert weights.build_published(state, head=head, size="small").config.heads == [head]
+        assert find_head(state) == head
+        assert build_published(state, head=head, size="small").config.heads == [head]
 
 
 def test_another_head_or_size_than_wanted_is_named(published):
     _, state = published("vqa")
     with pytest.raises(InputError, match="is a small model with the head 'vqa', but captioning is wanted"):
-        weights.build_published(state, head="captioning")
+        build_published(state, head="captioning")
     with pytest.raises(InputError, match="is a small model with the head 'vqa', but large is wanted"):
-        weights.build_published(state, size="large")
+        build_published(state, size="large")
 
 
 def test_tensors_too_many_too_few_or_of_another_shape_are_named(published):
     _, state = published("captioning")
     with pytest.raises(InputError, match=r"has heads\.captioning\.extra\.weight"):
-        weights.build_published({**state, "extra.weight": torch.zeros(1)})
+        build_published({**state, "extra.weight": torch.zeros(1)})
     name = "beit3.encoder.layers.1.ffn.B.fc1.bias"
     with pytest.raises(InputError, match=f"lacks {name}"):
-        weights.build_published({key: tensor for key, tensor in state.items() if key != name})
+        build_published({key: tensor for key, tensor in state.items() if key != name})
     with pytest.raises(InputError, match=r"of shape \(3,\) instead of \(24,\)"):
-        weights.build_published({**state, name: torch.zeros(3)})
+        build_published({**state, name: torch.zeros(3)})
     with pytest.raises(InputError, match="no BEiT-3's"):
-        weights.build_published({"weight": torch.zeros(1)})
+        build_published({"weight": torch.zeros(1)})
 
 
 def test_sizes_that_were_never_published_are_refused(tiny):
     state = {published_name(name): tensor for name, tensor in tiny(heads=["vqa"], hidden_size=32).state_dict().items()}
     with pytest.raises(InputError, match="no published BEiT-3 has width 32"):
-        weights.build_published(state)
+        build_published(state)
 
 
 def test_another_resolution_is_interpolated(published, tmp_path):
@@ -133,6 +134,13 @@ def test_missing_damaged_and_foreign_files_are_refused(tmp_path):
         read_published(tmp_path / "other.pth")
 
 
+def test_files_of_old_torch_are_read_too(published, tmp_path):
+    _, state = published("vqa")
+    torch.save({"model": state}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    found = read_published(tmp_path / "old.pth")
+    assert found.keys() == state.keys() and all(torch.equal(found[name], state[name]) for name in state)
+
+
 def test_words_must_be_there_and_belong_to_the_weights(published, pieces, tmp_path):
     _, state = published("captioning")
     release = write_release(tmp_path, state)
@@ -153,7 +161,7 @@ def test_a_published_tokenizer_becomes_a_folder(tmp_path):
     )
     model = VisualTokenizer(config).eval()
     model.quantizer.started.fill_(True)
-    back = {ours: theirs for theirs, ours in weights._OF_QUANTIZER.items()}
+    back = {ours: theirs for theirs, ours in published_weights._OF_QUANTIZER.items()}
     state = {back.get(name, name): tensor.clone() for name, tensor in model.state_dict().items()}
     state["quantize.embedding.initted"] = torch.ones(1)
     state |= {"quantize.embedding.embed_avg": torch.zeros(2), "teacher.conv.weight": torch.zeros(2)}

@@ -7,6 +7,9 @@ from transformers import CLIPConfig, CLIPModel
 from koine.systems.beit3.config import VisualTokenizerConfig
 from koine.systems.beit3.vqkd import VisualTokenizer, clip_targets, to_signed
 
+NEAR = {"atol": 1e-3, "rtol": 1e-3}
+"""The mean and deviation of CLIP's pixels have four places here."""
+
 
 @pytest.fixture
 def tokenizer():
@@ -70,8 +73,18 @@ def test_clip_says_what_it_sees_at_each_patch_in_the_space_of_texts():
             projection_dim=6,
         )
     ).eval()
-    targets = clip_targets(clip, torch.rand(2, 3, 16, 16))
+    torch.nn.init.normal_(clip.vision_model.post_layernorm.weight)
+    images = torch.rand(2, 3, 16, 16)
+    targets = clip_targets(clip, images)
     assert targets.shape == (2, 16, 6) and not targets.requires_grad
+    mean, deviation = (
+        torch.tensor(each).view(3, 1, 1) for each in ([0.4815, 0.4578, 0.4082], [0.2686, 0.2613, 0.2758])
+    )
+    # what the class token goes through on its way to the space of texts, here for the patches
+    seen = clip.vision_model((images - mean) / deviation).last_hidden_state
+    torch.testing.assert_close(targets, clip.visual_projection(clip.vision_model.post_layernorm(seen[:, 1:])), **NEAR)
+    pooled = clip.visual_projection(clip.vision_model((images - mean) / deviation).pooler_output)
+    torch.testing.assert_close(pooled, clip.visual_projection(clip.vision_model.post_layernorm(seen[:, 0])))
 
 
 def test_it_survives_being_saved(tokenizer, tmp_path):

@@ -104,10 +104,17 @@ class Ferret:
         Args:
             histories: one for each prompt.
             batch_size: sentences that go through the network together.
+        Raises:
+            InputError: as `respond`, or there are not as many histories as prompts.
         """
         longest = self.model.config.longest_answer if max_new_tokens is None else max_new_tokens
         _check_options(longest, temperature, batch_size)
         histories = [()] * len(prompts) if histories is None else histories
+        if len(histories) != len(prompts):
+            raise InputError(
+                f"there are {len(histories)} histories for {len(prompts)} prompts: give one for each, empty where "
+                "nothing was said before"
+            )
         asked = list(zip(prompts, histories, strict=True))
         images = [image_of(prompt, *(side for pair in history for side in pair)) for prompt, history in asked]
         encoded = [self.processor.encode_prompt(prompt, history) for prompt, history in asked]
@@ -139,7 +146,8 @@ class Ferret:
         if not len(images):
             return None
         keys = [hashlib.blake2b(image.numpy().tobytes(), digest_size=16).digest() for image in images]
-        known = {key: self._features[key] for key in keys if key in self._features}
+        kind = self.model.vision_tower.dtype  # the model may have been cast since
+        known = {key: found for key in keys if (found := self._features.get(key)) is not None and found.dtype == kind}
         new = {key: place for place, key in enumerate(keys) if key not in known}
         if new:
             pixels = normalize(images[list(new.values())]).to(self.model.device)

@@ -75,6 +75,12 @@ def test_further_questions_about_an_image_skip_the_tower(ferret, image, monkeypa
     assert encoded == [1]
 
 
+def test_features_of_another_number_type_are_not_used(ferret, image):
+    ferret.respond(image, "One?", max_new_tokens=1)
+    ferret.model.bfloat16()
+    assert isinstance(ferret.respond(image, "One?", max_new_tokens=1), Reply)
+
+
 def test_only_so_many_images_are_remembered(ferret, monkeypatch):
     monkeypatch.setattr(system, "_REMEMBERED_IMAGES", 2)
     images = [Image(np.full((16, 16, 3), value, dtype=np.uint8)) for value in range(4)]
@@ -110,6 +116,11 @@ def test_an_answer_is_as_long_as_the_config_allows_unless_told_otherwise(ferret,
 
 def test_no_question_no_answer(ferret):
     assert ferret.respond_batch([]) == []
+
+
+def test_every_prompt_needs_a_history_or_none_has_one(ferret):
+    with pytest.raises(InputError, match="1 histories for 2 prompts: give one for each"):
+        ferret.respond_batch([Sentence("Hi!"), Sentence("Who?")], histories=[()])
 
 
 @pytest.mark.parametrize("options", [{"max_new_tokens": 0}, {"temperature": -1.0}])

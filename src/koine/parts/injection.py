@@ -105,7 +105,7 @@ def inject(
             at attended positions is the same.
     Raises:
         InputError: the number of segments differs from that of the placeholders, the lengths don't add up, the widths
-            differ, or an id outside the vocabulary remains that no segment replaces.
+            differ, or a negative id remains that no segment replaces.
     """
     rows = len(input_ids)
     attended = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()

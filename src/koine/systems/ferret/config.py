@@ -171,7 +171,7 @@ class FerretConfig(PreTrainedConfig):
 
     @classmethod
     def nano(cls, vocab_size: int, region_token_id: int | None = None, **options: Any) -> FerretConfig:
-        """The model that ships with the package and runs on a laptop: 64 x 64 pixels, 1.8 million parameters.
+        """The model that ships with the package and runs on a laptop: 64 x 64 pixels, two million parameters.
 
         Args:
             vocab_size: of the tokenizer, region token included.

@@ -39,6 +39,9 @@ class PopeQuestion:
 def read(path: str | os.PathLike[str], *, category: str = "all") -> Iterator[PopeQuestion]:
     """The questions of one file, of one category's file in a folder, or of all of them.
 
+    The questions about other data sets' pictures, which POPE publishes as `gqa_pope_seem_random.json` and so on, are
+    read only if one of these files is given.
+
     Raises:
         InputError: no such file, an unknown category, a missing field, or a label that isn't yes or no.
     """
@@ -46,6 +49,7 @@ def read(path: str | os.PathLike[str], *, category: str = "all") -> Iterator[Pop
         raise InputError.unknown("category of POPE", category, ("all", *CATEGORIES))
     pattern = "*pope_*.json*" if category == "all" else f"*pope_{category}.json*"
     files = find_files(path, pattern, what="POPE's files, such as coco_pope_random.json")
+    files = [file for file in files if "pope_seem" not in file.name] or files
     return (_question(record, _category(file)) for file in files for record in json_lines(file))
 
 

@@ -35,6 +35,14 @@ def test_a_category_or_a_file_is_chosen(folder: Path) -> None:
     assert [one.category for one in pope.read(folder / "coco_pope_popular.json")] == ["popular"]
 
 
+def test_questions_about_other_data_sets_are_not_mixed_in(folder: Path, lines_file: Write) -> None:
+    question = {"question_id": 1, "image": "9.jpg", "text": "Is there a cat in the image?", "label": "no"}
+    other = lines_file("seem/gqa/gqa_pope_seem_random.json", [question])
+    assert {one.image for one in pope.read(folder)} == {"COCO_1.png"}
+    assert [one.image for one in pope.read(other)] == ["9.jpg"]
+    assert [one.category for one in pope.read(other.parent)] == ["random"]
+
+
 def test_bad_input_is_named(folder: Path, lines_file: Write) -> None:
     with pytest.raises(InputError, match="there is no category of POPE 'adversary': did you mean 'adversarial'"):
         pope.read(folder, category="adversary")

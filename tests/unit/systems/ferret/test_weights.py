@@ -355,6 +355,20 @@ def test_any_other_base_is_refused(folders, base, tmp_path, change):
     assert open_published(folders["delta"], base=other, trust_base=True).sizes
 
 
+def test_the_command_converts_and_refuses_a_wrong_base_in_one_line(folders, base, tmp_path, capsys):
+    from koine.cli import main
+
+    other = rebased(folders, another_model(base), tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    words = ["convert", "ferret", "--from", str(folders["delta"]), "--to", str(tmp_path / "out")]
+    assert main([*words, "--base", str(other)]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.startswith(f"error: base {other} is not the delta's") and "v1.3" in shown.err
+    assert shown.err.count("\n") == 1 and sorted(tmp_path.rglob("*")) == before
+    assert main([*words, "--base", str(folders["base"])]) == 0
+    assert isinstance(Ferret.load(str(tmp_path / "out")), Ferret)
+
+
 def test_the_right_base_fits_everywhere(folders, base, delta, tmp_path):
     names = list(base)
     single = Checkpoint(write(tmp_path / "single", {name: tensor.float() for name, tensor in base.items()}))

@@ -51,7 +51,8 @@ def build(
     Returns:
         how many objects were written.
     Raises:
-        InputError: a missing field, or fewer objects of sufficient size than asked for.
+        InputError: a missing field, an object of an unknown picture or class, or fewer objects of sufficient size than
+            asked for.
     """
     with write_atomically(out) as temporary, temporary.open("w", encoding="utf-8") as file:
         count = 0
@@ -81,7 +82,8 @@ def objects(path: Path, generator: np.random.Generator, options: BuildOptions) -
         present[one.field("image_id", int)].add(one.field("category_id", int))
     for position in generator.permutation(len(found))[: options.objects]:
         one = found[position]
-        image = images[one.field("image_id", int)]
+        image = _of(one, "image_id", images, "images")
+        true_class = _of(one, "category_id", classes, "categories")
         unchecked = set(image.optional("not_exhaustive_category_ids", list, []))
         wrong = sorted(set(classes) - present[image.field("id", int)] - unchecked)
         if not wrong:
@@ -89,11 +91,19 @@ def objects(path: Path, generator: np.random.Generator, options: BuildOptions) -
         yield _line(
             one,
             image,
-            classes[one.field("category_id", int)],
+            true_class,
             classes[int(generator.choice(wrong))],
             generator,
             options,
         )
+
+
+def _of(thing: Record, field: str, table: dict[int, Record], name: str) -> Record:
+    """The picture or class that an object names by its number."""
+    number = thing.field(field, int)
+    if number not in table:
+        raise InputError(f"{thing.where}: the file's {name} have no id {number}: fetch the file again")
+    return table[number]
 
 
 def _line(

@@ -174,3 +174,15 @@ def test_too_few_objects_leave_no_file(tmp_path: Path, lvis_json: Path) -> None:
     with pytest.raises(InputError, match="has 3 objects of at least 1024 pixels but 4 are asked for"):
         lvis_builder.build(lvis_json, tmp_path / "out.jsonl", options=lvis_builder.BuildOptions(objects=4))
     assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize(("field", "table"), [("image_id", "images"), ("category_id", "categories")])
+def test_objects_of_unknown_pictures_and_classes_are_named(
+    tmp_path: Path, lvis_json: Path, json_file: Write, field: str, table: str
+) -> None:
+    content = json.loads(lvis_json.read_text())
+    content["annotations"][0][field] = 99
+    file = json_file("broken.json", content)
+    with pytest.raises(InputError, match=rf"annotations\[0\]: the file's {table} have no id 99"):
+        lvis_builder.build(file, tmp_path / "lvis_eval.jsonl", options=lvis_builder.BuildOptions(objects=3))
+    assert not (tmp_path / "lvis_eval.jsonl").exists()

@@ -11,7 +11,7 @@ import json
 import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
@@ -81,6 +81,8 @@ def open_pictures(path: str | os.PathLike[str], *, split: str | None = None) -> 
 def open_together(paths: Sequence[str | os.PathLike[str]]) -> Pictures:
     """The pictures of several folders or parquet files, one after another; their classes are those of the first.
 
+    A picture of another whose class the first has not is one without a class.
+
     Raises:
         InputError: see `open_pictures`.
     """
@@ -113,22 +115,24 @@ class PicturesInTurn:
     def __init__(self, parts: Sequence[Pictures]) -> None:
         self.parts = parts
         self.classes = parts[0].classes
+        self._labels = [_renumbered(part.classes, self.classes) for part in parts]
         self._ends = list(accumulate(len(part) for part in parts))
 
     def __len__(self) -> int:
         return self._ends[-1]
 
     def open(self, index: int) -> Image:
-        part, place = self._found(index)
-        return part.open(place)
+        number, place = self._found(index)
+        return self.parts[number].open(place)
 
     def where(self, index: int) -> PictureInFolder:
-        part, place = self._found(index)
-        return part.where(place)
+        number, place = self._found(index)
+        found = self.parts[number].where(place)
+        return found if found.label is None else replace(found, label=self._labels[number][found.label])
 
-    def _found(self, index: int) -> tuple[Pictures, int]:
+    def _found(self, index: int) -> tuple[int, int]:
         number = bisect_right(self._ends, index)
-        return self.parts[number], index - (self._ends[number - 1] if number else 0)
+        return number, index - (self._ends[number - 1] if number else 0)
 
 
 class PicturesInFolder:
@@ -167,7 +171,7 @@ class PicturesInParquet:
     def __init__(self, files: Sequence[Path]) -> None:
         """
         Raises:
-            InputError: a file is damaged or has no such column.
+            InputError: a file is damaged or has no such column, or none has a row.
         """
         import numpy as np
         import pyarrow as pa
@@ -187,13 +191,15 @@ class PicturesInParquet:
                 )
             groups += [(number, group) for group in range(opened.num_row_groups)]
             sizes += [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
+        if not sum(sizes):
+            raise InputError(f"{self.files[0]} holds no pictures: give tables with rows")
         self._groups = groups
         self._ends = np.cumsum(sizes)
         self.classes: Sequence[str] = _class_names(pq.read_schema(self.files[0]))
         self._read = lru_cache(maxsize=8)(self._read_group)
 
     def __len__(self) -> int:
-        return int(self._ends[-1]) if len(self._ends) else 0
+        return int(self._ends[-1])
 
     def open(self, index: int) -> Image:
         value = self._row(index)[IMAGE]
@@ -204,7 +210,8 @@ class PicturesInParquet:
 
     def where(self, index: int) -> PictureInFolder:
         label = self._row(index).get(LABEL)
-        return PictureInFolder(str(index), int(label) if label is not None and self.classes else None)
+        known = label is not None and label >= 0 and self.classes  # -1 stands for a label that is kept secret
+        return PictureInFolder(str(index), int(label) if known else None)
 
     def _row(self, index: int) -> dict[str, Any]:
         import numpy as np
@@ -230,8 +237,16 @@ def _parquet_files(root: Path, split: str | None) -> list[Path]:
     return [file for file in found if split is None or file.name.startswith(split) or split in file.parts[-2:-1]]
 
 
+def _renumbered(classes: Sequence[str], known: Sequence[str]) -> list[int | None]:
+    """For each class its number among the known ones; None if it isn't there."""
+    if list(classes) == list(known):  # two may be called the same
+        return list(range(len(known)))
+    return [known.index(name) if name in known else None for name in classes]
+
+
 def _names_below(folder: Path) -> Iterator[str]:
-    for place, _, files in os.walk(folder):
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             if name.lower().endswith(SUFFIXES) and not name.startswith("."):
                 yield os.path.relpath(os.path.join(place, name), folder)

@@ -57,6 +57,19 @@ def test_collections_are_opened_one_after_another(tmp_path: Path) -> None:
     assert pictures.classes == ["cat", "dog"]
 
 
+def test_a_class_of_a_later_collection_is_the_firsts_of_that_name(tmp_path: Path) -> None:
+    for level, name in enumerate(("first/cat/a.png", "first/dog/b.png", "second/dog/c.png", "second/eel/d.png")):
+        write_picture(tmp_path / name, level)
+    pictures = open_together([tmp_path / "first", tmp_path / "second"])
+    assert [pictures.where(index).label for index in range(4)] == [0, 1, 1, None]
+
+
+def test_hidden_folders_are_passed_over(tmp_path: Path) -> None:
+    for level, name in enumerate(("cat/a.png", ".trash/b.png", "cat/.thumbnails/c.png")):
+        write_picture(tmp_path / name, level)
+    assert levels(tmp_path) == [0] and open_pictures(tmp_path).classes == ["cat"]
+
+
 def write_parquet(path: Path, first: int, count: int, *, names: bool = True) -> None:
     rows = []
     for level in range(first, first + count):
@@ -87,6 +100,22 @@ def test_labels_without_names_are_no_classes(tmp_path: Path) -> None:
     write_parquet(tmp_path / "all.parquet", 0, 2, names=False)
     pictures = open_pictures(tmp_path / "all.parquet")
     assert pictures.classes == [] and pictures.where(1).label is None
+
+
+def test_a_label_below_zero_is_none(tmp_path: Path) -> None:
+    """Test splits whose labels are kept secret hold -1."""
+    write_parquet(tmp_path / "test.parquet", 0, 2)
+    table = pq.read_table(tmp_path / "test.parquet")
+    secret = table.set_column(1, "label", pa.array([-1, 1])).replace_schema_metadata(table.schema.metadata)
+    pq.write_table(secret, tmp_path / "test.parquet")
+    assert [open_pictures(tmp_path).where(index).label for index in range(2)] == [None, 1]
+
+
+def test_a_table_without_rows_is_bad_input(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "full.parquet", 0, 2)
+    pq.write_table(pq.read_table(tmp_path / "full.parquet").slice(0, 0), tmp_path / "full.parquet")
+    with pytest.raises(InputError, match=r"full\.parquet holds no pictures"):
+        open_pictures(tmp_path)
 
 
 def test_where_there_are_no_pictures_is_bad_input(tmp_path: Path) -> None:

@@ -210,8 +210,9 @@ class PicturesInParquet:
 
     def where(self, index: int) -> PictureInFolder:
         label = self._row(index).get(LABEL)
-        known = label is not None and label >= 0 and self.classes  # -1 stands for a label that is kept secret
-        return PictureInFolder(str(index), int(label) if known else None)
+        if label is None or label < 0 or not self.classes:  # -1 stands for a label that is kept secret
+            return PictureInFolder(str(index))
+        return PictureInFolder(str(index), int(label))
 
     def _row(self, index: int) -> dict[str, Any]:
         import numpy as np

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -51,11 +52,7 @@ class VQVAEProcessor:
         Raises:
             InputError: it is smaller than the cell of one code, or the model doesn't take pictures in colour.
         """
-        if self.config.dimensions != 2 or self.config.channels != 3:
-            raise InputError(
-                f"this VQ-VAE takes {self.config.channels} channels in {self.config.dimensions} dimensions, no "
-                "pictures: give tensors to its model"
-            )
+        self._check_pictures()
         stride = self.config.stride
         if min(image.size) < stride:
             raise InputError(
@@ -68,7 +65,12 @@ class VQVAEProcessor:
         return Padded(F.pad(to_model_range(pixels, self.config), padding, mode="replicate"), (columns, rows))
 
     def decode(self, pixels: Tensor, size: tuple[int, int] | None = None) -> list[Image]:
-        """Pictures of [b, channels, rows, columns] in the model's pixel range, cut to (width, height)."""
+        """Pictures of [b, channels, rows, columns] in the model's pixel range, cut to (width, height).
+
+        Raises:
+            InputError: the model doesn't make pictures in colour.
+        """
+        self._check_pictures()
         width, height = size or (pixels.shape[3], pixels.shape[2])
         return [
             Image(picture.numpy()) for picture in from_model_range(pixels[:, :, :height, :width], self.config).cpu()
@@ -77,24 +79,49 @@ class VQVAEProcessor:
     def classes(self, request: str) -> Tensor | None:
         """[1, attributes] long: what the words ask for, `UNSAID` where they leave it open; None for no words.
 
+        Capitals don't count. The longest name counts where several fit, and of names with commas between, each does.
+
         Raises:
             InputError: a word that the prior wasn't taught, or two words for one attribute.
         """
-        words = [word for word in re.findall(r"[\w-]+", request.lower()) if word not in FILLERS]
-        if not words:
-            return None
         labels = self.config.prior_labels
         chosen = [UNSAID] * len(labels)
-        for word in words:
-            place = next((number for number, known in enumerate(labels) if word in known), None)
-            if place is None:
-                raise InputError.unknown("word for this prior", word, [name for known in labels for name in known])
-            if chosen[place] != UNSAID:
-                raise InputError(
-                    f"{labels[place][chosen[place]]!r} and {word!r} exclude each other: ask for one of them"
-                )
-            chosen[place] = labels[place].index(word)
-        return torch.tensor([chosen])
+        words = _words(request)
+        while words:
+            length = next((some for some in range(self._longest, 0, -1) if tuple(words[:some]) in self._names), 0)
+            if not length and words[0] not in FILLERS:
+                raise InputError.unknown("word for this prior", words[0], [name for known in labels for name in known])
+            if length:
+                place, number = self._names[tuple(words[:length])]
+                if chosen[place] != UNSAID:
+                    first, second = labels[place][chosen[place]], labels[place][number]
+                    raise InputError(f"{first!r} and {second!r} exclude each other: ask for one of them")
+                chosen[place] = number
+            words = words[max(length, 1) :]
+        return torch.tensor([chosen]) if any(number != UNSAID for number in chosen) else None
+
+    @cached_property
+    def _names(self) -> dict[tuple[str, ...], tuple[int, int]]:
+        """The words of each name that the prior knows -> its attribute and its number there."""
+        names: dict[tuple[str, ...], tuple[int, int]] = {}
+        for place, known in enumerate(self.config.prior_labels):
+            for number, name in enumerate(known):
+                names.setdefault(tuple(_words(name)), (place, number))
+            for number, name in enumerate(known):
+                for one in name.split(","):
+                    names.setdefault(tuple(_words(one)), (place, number))
+        return names
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self._names), default=0)
+
+    def _check_pictures(self) -> None:
+        if self.config.dimensions != 2 or self.config.channels != 3:
+            raise InputError(
+                f"this VQ-VAE takes {self.config.channels} channels in {self.config.dimensions} dimensions, no "
+                "pictures: give tensors to its model"
+            )
 
 
 def to_model_range(images: Tensor, config: VQVAEConfig) -> Tensor:
@@ -119,6 +146,10 @@ def psnr(first: Tensor | np.ndarray, second: Tensor | np.ndarray) -> float:
     difference = torch.as_tensor(first).double() - torch.as_tensor(second).double()
     error = float(difference.square().mean())
     return 10 * float(np.log10(255**2 / error)) if error else float("inf")
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[\w-]+", text.lower())
 
 
 def _shrunk(image: Image) -> Image:

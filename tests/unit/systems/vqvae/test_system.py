@@ -8,7 +8,12 @@ import torch
 
 from koine import Image, InputError, Region
 from koine.systems.vqvae import processor
-from koine.systems.vqvae.system import VQVAE
+from koine.systems.vqvae.config import VQVAEConfig
+from koine.systems.vqvae.model import VQVAEModel
+from koine.systems.vqvae.processor import VQVAEProcessor
+from koine.systems.vqvae.sampling import SamplingOptions
+from koine.systems.vqvae.system import GUIDANCE, VQVAE
+from tests.unit.systems.vqvae.conftest import TINY
 
 
 def picture(width: int, height: int) -> Image:
@@ -49,6 +54,41 @@ def test_words_reach_the_prior(vqvae: VQVAE) -> None:
     assert torch.equal(vqvae.processor.classes("the large red thing"), torch.tensor([[1, 0]]))
     assert torch.equal(vqvae.processor.classes("blue"), torch.tensor([[-1, 1]]))
     assert vqvae.processor.classes("a picture") is None
+
+
+def test_classes_are_asked_for_as_they_are_called() -> None:
+    """Folders and data sets call classes by capitals and by several words."""
+    names = ["Cat", "great white shark", "shark", "tench, Tinca tinca", "n01440764"]
+    asks = VQVAEProcessor(VQVAEConfig(**{**TINY, "prior_labels": [names]})).classes
+    for number, name in enumerate(names):
+        assert torch.equal(asks(f"a photo of the {name}"), torch.tensor([[number]])), name  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="no word for this prior 'white'"):
+        asks("white shark")
+
+
+def test_a_text_reaches_a_prior_that_takes_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Encoder:
+        def embed_texts(self, texts: list[str]) -> torch.Tensor:
+            assert texts == ["two cats on a mat"]
+            return 9 * torch.ones(1, 6)
+
+    model = VQVAEModel(VQVAEConfig(**{**TINY, "prior_labels": [], "prior_text_width": 6})).eval()
+    monkeypatch.setattr(VQVAE, "_text_encoder", Encoder())
+    vqvae = VQVAE(model, VQVAEProcessor(model.config))
+    told = vqvae.respond("two cats on a mat", samples=2)
+    options = SamplingOptions(guidance=GUIDANCE)
+    generator = torch.Generator().manual_seed(0)
+    [expected] = model.sample(2, text=9 * torch.ones(2, 6), options=options, generator=generator)
+    assert told.details["codes"] == [[grid.tolist()] for grid in expected]
+    assert told != vqvae.respond(samples=2)
+
+
+def test_signals_are_no_pictures() -> None:
+    model = VQVAEModel(VQVAEConfig(**{**TINY, "dimensions": 1, "channels": 1, "prior_labels": []})).eval()
+    vqvae = VQVAE(model, VQVAEProcessor(model.config))
+    for parts in ((), (picture(8, 8),)):
+        with pytest.raises(InputError, match="1 channels in 1 dimensions, no pictures"):
+            vqvae.respond(*parts)
 
 
 @pytest.mark.parametrize(

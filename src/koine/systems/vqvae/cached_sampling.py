@@ -40,12 +40,7 @@ def sample(
     """
     options = options or SamplingOptions()
     options.check(prior.codes)
-    prior.check(None if given is None else given.clamp(min=0), classes, text)
-    for condition in (classes, text):
-        if condition is not None and len(condition) not in (1, len(uniforms)):
-            raise InputError(
-                f"{len(condition)} conditions for {len(uniforms)} grids: give one for each, or one for all"
-            )
+    prior.check(None if given is None else given.clamp(min=0), classes, text, count=len(uniforms))
     if given is not None and given.shape != uniforms.shape:
         raise InputError(f"given codes {list(given.shape)} don't cover the grid: give {list(uniforms.shape)}")
     device = prior.embedding.weight.device

@@ -109,7 +109,7 @@ class GatedPixelCNN(nn.Module):
         codes: size of the codebook.
         width, layers: channels and depth.
         head: channels of the last layers.
-        first_kernel, kernel: of the first, masked layer and of the others; odd.
+        first_kernel, kernel: of the first, masked layer, at least 3, and of the others; odd.
         codes_per_cell: codes that lie side by side for one cell of the picture; each learns its place among them.
         attributes, text_width: see `Condition`.
     """
@@ -128,8 +128,11 @@ class GatedPixelCNN(nn.Module):
         text_width: int = 0,
     ) -> None:
         super().__init__()
-        if first_kernel % 2 == 0 or kernel % 2 == 0:
-            raise InputError(f"kernels {first_kernel} and {kernel} of a PixelCNN: give odd ones, which have a centre")
+        if first_kernel % 2 == 0 or kernel % 2 == 0 or first_kernel < 3 or kernel < 1:
+            raise InputError(
+                f"kernels {first_kernel} and {kernel} of a PixelCNN: give odd ones, which have a centre, the first "
+                "of 3 or more"
+            )
         self.codes, self.classes, self.text_width = codes, tuple(attributes), text_width
         self.embedding = nn.Embedding(codes, width)
         self.places = nn.Embedding(codes_per_cell, width) if codes_per_cell > 1 else None
@@ -159,7 +162,7 @@ class GatedPixelCNN(nn.Module):
         Raises:
             InputError: a code that the codebook hasn't, or a condition that doesn't fit.
         """
-        self.check(grids, classes, text)
+        self.check(grids, classes, text, count=len(grids))
         vertical = horizontal = self.embed(grids).permute(0, 3, 1, 2)
         for layer in self.layers:
             vertical, horizontal = layer(vertical, horizontal, layer.asked(classes, text))
@@ -179,8 +182,10 @@ class GatedPixelCNN(nn.Module):
         first, _, last = self.head
         return first, last  # type: ignore[return-value]
 
-    def check(self, grids: Tensor | None, classes: Tensor | None, text: Tensor | None) -> None:
+    def check(self, grids: Tensor | None, classes: Tensor | None, text: Tensor | None, *, count: int) -> None:
         """
+        Args:
+            count: how many grids there are or will be; a condition is for each of them, or one for all.
         Raises:
             InputError: see `forward`.
         """
@@ -194,6 +199,9 @@ class GatedPixelCNN(nn.Module):
                     f"the grids hold codes from {int(grids.min())} to {int(grids.max())} but the prior knows 0 to "
                     f"{self.codes - 1}: give codes of the codebook that it was trained with"
                 )
+        for condition in (classes, text):
+            if condition is not None and len(condition) not in (1, count):
+                raise InputError(f"{len(condition)} conditions for {count} grids: give one for each, or one for all")
         if classes is not None:
             if classes.ndim != 2 or classes.shape[1] != len(self.classes):
                 raise InputError(

@@ -158,7 +158,7 @@ class PixelSnail(nn.Module):
     Args:
         codes: size of the codebook.
         width, inner: channels, and those inside of residual blocks.
-        kernel: odd.
+        kernel: odd, at least 3.
         blocks, residual_blocks: `PixelBlock`s and residual blocks in each.
         attention: whether blocks attend.
         dropout: in all residual blocks and in attention.
@@ -183,6 +183,12 @@ class PixelSnail(nn.Module):
         out_blocks: int = 0,
     ) -> None:
         super().__init__()
+        if kernel % 2 == 0 or kernel < 3 or condition_kernel % 2 == 0:
+            raise InputError(
+                f"kernels {kernel} and {condition_kernel} of a PixelSNAIL: give odd ones, the first 3 or more"
+            )
+        if attention and width % 16:
+            raise InputError(f"width {width} of a PixelSNAIL that attends: give a multiple of 16, for its 8 heads")
         self.codes = codes
         self.above = NormedConvolution(codes, width, (kernel // 2, kernel), padding="down")
         self.left = NormedConvolution(codes, width, ((kernel + 1) // 2, kernel // 2), padding="downright")
@@ -216,7 +222,7 @@ class PixelSnail(nn.Module):
         Returns:
             logits [b, codes, rows, columns].
         Raises:
-            InputError: a coarser grid is missing, or too much, or doesn't fit.
+            InputError: a code that the codebook hasn't; a coarser grid is missing, or too much, or doesn't fit.
         """
         codes = self._one_hot(grids)
         out = F.pad(self.above(codes), (0, 0, 1, 0))[:, :, :-1] + F.pad(self.left(codes), (1, 0))[..., :-1]
@@ -241,6 +247,11 @@ class PixelSnail(nn.Module):
         return F.interpolate(features, scale_factor=2)
 
     def _one_hot(self, grids: Tensor) -> Tensor:
+        if int(grids.min()) < 0 or int(grids.max()) >= self.codes:
+            raise InputError(
+                f"the grids hold codes from {int(grids.min())} to {int(grids.max())} but the prior knows 0 to "
+                f"{self.codes - 1}: give codes of the codebook that it was trained with"
+            )
         return F.one_hot(grids, self.codes).permute(0, 3, 1, 2).to(self.head.direction.dtype)
 
 

@@ -89,9 +89,26 @@ def test_what_does_not_fit_is_bad_input(grids: Tensor, classes: Tensor | None, w
         GatedPixelCNN(CODES, **SIZES, attributes=(2, 3))(grids, classes)
 
 
-def test_kernels_must_have_a_centre() -> None:
+def test_conditions_are_as_many_as_grids() -> None:
+    prior = GatedPixelCNN(CODES, **SIZES, attributes=(2,))
+    with pytest.raises(InputError, match="3 conditions for 4 grids"):
+        prior(torch.zeros(4, 4, 4, dtype=torch.long), torch.zeros(3, 1, dtype=torch.long))
+
+
+def test_kernels_must_have_a_centre_and_the_first_a_neighbour() -> None:
+    for kernels in ({"kernel": 4}, {"first_kernel": 4}, {"first_kernel": 1}):
+        with pytest.raises(InputError, match="odd"):
+            GatedPixelCNN(CODES, **SIZES, **kernels)
     with pytest.raises(InputError, match="odd"):
-        GatedPixelCNN(CODES, **SIZES, kernel=4)
+        PixelSnail(CODES, **SNAIL, kernel=4)
+    with pytest.raises(InputError, match=r"width 24 .* multiple of 16"):
+        PixelSnail(CODES, **{**SNAIL, "width": 24})
+
+
+def test_a_pixelsnail_refuses_codes_that_the_codebook_has_not() -> None:
+    for grids in (torch.full((1, 4, 4), CODES), torch.full((1, 4, 4), -1)):
+        with pytest.raises(InputError, match="the prior knows 0 to 8"):
+            PixelSnail(CODES, **SNAIL)(grids)
 
 
 def test_the_bottom_prior_needs_the_coarse_grid_and_the_top_none() -> None:

@@ -25,6 +25,8 @@ _SONNET: Rules = (
     (r"(?:.*/)?ema_dw/hidden$", "quantizer.sums"),
     (r"(?:.*/)?ema_dw/counter$", "quantizer.steps"),
 )
+_SONNETS_DERIVED = re.compile(r"(?:.*/)?(?:ema_(?:cluster_size|dw)/average|ema_cluster_size/counter)$")
+"""What follows from its hidden averages and the other counter, which is equal."""
 _PYTORCH_VQVAE: Rules = (
     (r"(encoder|decoder)\.(\d+)\.block\.1\.", lambda found: f"{_stack(found)}.spatial."),
     (r"(encoder|decoder)\.(\d+)\.block\.2\.", lambda found: f"{_stack(found)}.spatial_norm."),
@@ -90,6 +92,8 @@ def from_sonnet(published: Mapping[str, Tensor]) -> State:
     """
     state: State = {}
     for given, tensor in published.items():
+        if _SONNETS_DERIVED.match(given):
+            continue
         name = _renamed(given, _SONNET, "Sonnet's VQ-VAE")
         if name.endswith((".w", ".b")):
             name = name.removesuffix("w").removesuffix("b") + {"w": "weight", "b": "bias"}[name[-1]]

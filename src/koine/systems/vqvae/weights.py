@@ -86,7 +86,8 @@ def infer_pixelcnn(published: Mapping[str, Tensor]) -> tuple[dict[str, Any], Sta
 def build(config: VQVAEConfig, state: Mapping[str, Tensor]) -> VQVAEModel:
     """A model with exactly these weights, in evaluation mode.
 
-    What a published file lacks and the arithmetic doesn't need (how many steps an average has seen) is filled in.
+    What a published file lacks and nothing needs is filled in: how many steps an average has seen, and debiased
+    averages, which begin anew.
 
     Raises:
         InputError: a weight is missing, left over or of another shape.
@@ -95,8 +96,9 @@ def build(config: VQVAEConfig, state: Mapping[str, Tensor]) -> VQVAEModel:
         expected = VQVAEModel(config).state_dict()
     state = dict(state)
     for name, tensor in expected.items():
-        if name not in state and (fill := _FILLED.get(name.rpartition(".")[2])) is not None:
-            state[name] = fill(tensor)
+        what = name.rpartition(".")[2]
+        if name not in state and what in _FILLED and (config.ema_debiased or what not in ("counts", "sums")):
+            state[name] = _FILLED[what](tensor)
     faults = [
         *(f"lacks {name}" for name in expected.keys() - state.keys()),
         *(f"has {name}, which this size has not" for name in state.keys() - expected.keys()),
@@ -139,7 +141,7 @@ def convert(
             as its code did: always in pytorch-vqvae; in VQ-VAE-2 for the published `vqvae_560.pt`, which is older than
             the change of 2021-01-23.
     Raises:
-        InputError: the file is none of these, or it is damaged.
+        InputError: the file is none of these, or it is damaged; a prior without a base, or a base without a prior.
     """
     path = Path(source)
     published = read_published(path)
@@ -149,7 +151,10 @@ def convert(
         fields, prior = infer_pixelcnn(published)
         under = load_folder(base)
         config = VQVAEConfig(**{**under.config.to_diff_dict(), **fields})
-        model = build(config, under.state_dict() | {f"priors.0.{name}": tensor for name, tensor in prior.items()})
+        autoencoder = {name: tensor for name, tensor in under.state_dict().items() if name.startswith("autoencoder.")}
+        model = build(config, autoencoder | {f"priors.0.{name}": tensor for name, tensor in prior.items()})
+    elif base is not None:
+        raise InputError(f"{path} is no prior, which alone is joined to a base: leave --base {base} out")
     else:
         options: dict[str, Any] = {}
         if skip_after_relu is not None:

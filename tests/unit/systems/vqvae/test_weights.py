@@ -15,6 +15,7 @@ from koine.systems.vqvae.published_names import from_pixelcnn, from_pixelsnail, 
 from koine.systems.vqvae.system import VQVAE
 from koine.systems.vqvae.weights import build, convert, load_folder
 from tests.parity.conftest import SHIPPED, Golden
+from tests.unit.systems.vqvae.conftest import TINY
 
 pytestmark = pytest.mark.skipif(not (SHIPPED / "vqvae").is_dir(), reason="golden data isn't there")
 
@@ -91,6 +92,43 @@ def test_a_missing_and_a_foreign_tensor_are_bad_input() -> None:
         build(config, without)
     with pytest.raises(InputError, match="has more, which this size has not"):
         build(config, {**state, "more": torch.zeros(1)})
+
+
+def test_averages_that_training_needs_are_not_made_up(tmp_path: Path) -> None:
+    """Without its counts, a codebook whose averages aren't debiased would be lost at the next step of training."""
+    state = published("torch/vqvae2.")
+    del state["quantize_b.cluster_size"]
+    with pytest.raises(InputError, match=r"lacks autoencoder\.bottom_quantizer\.counts"):
+        convert(saved(state, tmp_path / "some.pt"), tmp_path / "ours")
+
+
+def test_all_variables_of_sonnets_averages_are_known() -> None:
+    state = from_sonnet(
+        {
+            f"vqvae/ema_{average}/{part}": torch.ones(1) if part == "counter" else torch.ones(*shape)
+            for average, shape in (("cluster_size", (5,)), ("dw", (3, 5)))
+            for part in ("hidden", "average", "counter")
+        }
+    )
+    assert {name: list(tensor.shape) for name, tensor in state.items()} == {
+        "quantizer.counts": [5],
+        "quantizer.sums": [5, 3],
+        "quantizer.steps": [],
+    }
+
+
+def test_a_prior_takes_the_place_of_another(tmp_path: Path) -> None:
+    prior = published("torch/pixelcnn.")
+    codes, width = len(prior["embedding.weight"]), prior["embedding.weight"].shape[1]
+    config = VQVAEConfig(**{**TINY, "codes": codes, "prior_layers": 9, "prior_width": width})
+    VQVAEModel(config).save_pretrained(tmp_path / "base")
+    both = load_folder(convert(saved(prior, tmp_path / "prior.pt"), tmp_path / "both", base=tmp_path / "base"))
+    assert torch.equal(both.priors[0].embedding.weight, prior["embedding.weight"])  # type: ignore[union-attr]
+
+
+def test_an_autoencoder_needs_no_base(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no prior"):
+        convert(saved(published("torch/vae."), tmp_path / "vae.pt"), tmp_path / "out", base=tmp_path / "vae")
 
 
 def test_a_folder_of_another_model_is_bad_input(tmp_path: Path) -> None:

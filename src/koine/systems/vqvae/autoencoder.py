@@ -203,7 +203,7 @@ def check_pixels(pixels: Tensor, config: VQVAEConfig) -> None:
     """
     Raises:
         InputError: pictures of another shape than [b, channels, *size], none at all, smaller than a code's cell, of
-            sides that aren't multiples of it, or with values that are nan or infinite.
+            sides that aren't multiples of it, or with values that are whole numbers, nan or infinite.
     """
     shape = list(pixels.shape)
     if pixels.ndim != config.dimensions + 2 or shape[1] != config.channels:
@@ -215,5 +215,7 @@ def check_pixels(pixels: Tensor, config: VQVAEConfig) -> None:
         raise InputError(
             f"sides {shape[2:]} aren't multiples of {config.stride} pixels, the side of a code's cell: pad or crop"
         )
+    if not pixels.is_floating_point():
+        raise InputError(f"pixels are {pixels.dtype}: give floating-point numbers within the model's pixel range")
     if not torch.isfinite(pixels).all():
         raise InputError("pixels hold nan or infinite values: give numbers within the model's pixel range")

@@ -13,8 +13,8 @@ Output = Literal["linear", "tanh"]
 Prior = Literal["none", "pixelcnn", "pixelsnail"]
 _CHOICES: dict[str, Any] = {"codebook": Codebook, "output": Output, "prior": Prior}
 
-SONNET: dict[str, Any] = {}
-"""DeepMind's example for CIFAR-10 pictures of 32x32; what the fields of `VQVAEConfig` say."""
+SONNET: dict[str, Any] = {"data_variance": 0.06327}
+"""DeepMind's example for CIFAR-10, whose pixels vary by that; otherwise what the fields of `VQVAEConfig` say."""
 PYTORCH_VQVAE: dict[str, Any] = {
     "width": 256,
     "first_width": 256,
@@ -28,11 +28,10 @@ PYTORCH_VQVAE: dict[str, Any] = {
     "projection": False,
     "output": "tanh",
     "codebook": "gradient",
-    "codebook_spread": 1 / 512,
     "commitment": 1.0,
     "pixel_range": (-1.0, 1.0),
 }
-"""The port by R. Kumar, whose PixelCNN is the one that others copy."""
+"""The port by R. Kumar, whose PixelCNN is the one that others copy. Its codes start in +-1/K."""
 VQVAE2: dict[str, Any] = {
     "levels": 2,
     "entry_activation": False,
@@ -147,21 +146,21 @@ class VQVAEConfig(PreTrainedConfig):
                 raise InputError.unknown(f"{option} of a VQ-VAE", getattr(self, option), get_args(choices))
         self.pixel_range = list(self.pixel_range)
         self.prior_labels = [list(words) for words in self.prior_labels]
-        if not self.projection and self.code_width != self.width:
-            raise InputError(
-                f"code_width {self.code_width} isn't width {self.width}: make them equal, or set projection"
-            )
-        if self.codes_per_cell < 1 or (self.codes_per_cell > 1 and (self.levels > 1 or not self.projection)):
-            raise InputError(
-                f"codes_per_cell {self.codes_per_cell} with {self.levels} levels and projection={self.projection}: "
-                "several codes take one level and a projection"
-            )
+        self._check_widths()
         if self.levels not in (1, 2) or self.dimensions not in (1, 2):
             raise InputError(
                 f"levels {self.levels} in {self.dimensions} dimensions can't be built: give 1 or 2 of each"
             )
         if self.downsamplings < 1:
             raise InputError(f"downsamplings {self.downsamplings} leave pictures as they are: give at least 1")
+        if self.prior_layers < 1:
+            raise InputError(
+                f"prior_layers {self.prior_layers}: without a layer a code would see itself: give at least 1"
+            )
+        if len(self.pixel_range) != 2 or not self.pixel_range[0] < self.pixel_range[1]:
+            raise InputError(f"pixel_range {self.pixel_range}: give two numbers, that of black first and the lower")
+        if not self.data_variance > 0:
+            raise InputError(f"data_variance {self.data_variance}: the error is divided by it: give a positive number")
         if self.image_size is not None and (self.image_size < 1 or self.image_size % self.stride):
             raise InputError(
                 f"image_size {self.image_size} isn't a multiple of {self.stride} pixels, the side of a code: give one"
@@ -170,6 +169,31 @@ class VQVAEConfig(PreTrainedConfig):
             side = self.image_size // self.stride
             self.prior_grid = [*[side] * (self.dimensions - 1), side * self.codes_per_cell]
         self.prior_grid = list(self.prior_grid)
+
+    def _check_widths(self) -> None:
+        """
+        Raises:
+            InputError: layers that follow each other don't fit.
+        """
+        if not (self.projection and self.entry_convolution) and self.code_width != self.width:
+            raise InputError(
+                f"code_width {self.code_width} isn't width {self.width}: make them equal, or set projection and "
+                "entry_convolution"
+            )
+        if not self.entry_convolution and self.levels > 1:
+            raise InputError(
+                f"{self.levels} levels without entry_convolution: set it, since two grids are joined there"
+            )
+        if not self.entry_convolution and self.downsamplings == 1 and self.first_width != self.width:
+            raise InputError(
+                f"first_width {self.first_width} isn't width {self.width}: make them equal, or set entry_convolution"
+            )
+        single = self.levels > 1 or not self.projection or not self.entry_convolution
+        if self.codes_per_cell < 1 or (self.codes_per_cell > 1 and single):
+            raise InputError(
+                f"codes_per_cell {self.codes_per_cell} with {self.levels} levels, projection={self.projection} and "
+                f"entry_convolution={self.entry_convolution}: several codes take one level and both of these"
+            )
 
     @property
     def stride(self) -> int:
@@ -185,4 +209,7 @@ class VQVAEConfig(PreTrainedConfig):
         """
         if name not in PUBLISHED:
             raise InputError.unknown("published VQ-VAE", name, PUBLISHED)
-        return cls(**{**PUBLISHED[name], **options})
+        settings = {**PUBLISHED[name], **options}
+        if name == "pytorch-vqvae":
+            settings.setdefault("codebook_spread", 1 / settings.get("codes", cls.codes))
+        return cls(**settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -85,14 +86,10 @@ class VQVAEModel(PreTrainedModel):
         """Pixels [b, channels, *size] of grids of codes, coarse to fine.
 
         Raises:
-            InputError: too few or too many grids, or codes that the codebooks haven't.
+            InputError: too few or too many grids, of shapes that don't fit, or codes that the codebooks haven't.
         """
+        self._check_grids(grids)
         quantizers = self.autoencoder.quantizers
-        if len(grids) != len(quantizers):
-            raise InputError(f"{len(grids)} grids of codes for a model of {len(quantizers)} levels: give one for each")
-        for grid in grids:
-            if grid.numel() == 0 or int(grid.min()) < 0 or int(grid.max()) >= self.config.codes:
-                raise InputError(f"a grid is empty or holds codes outside of 0 to {self.config.codes - 1}")
         return self.autoencoder.decode(
             [F.embedding(grid, quantizer.codebook) for grid, quantizer in zip(grids, quantizers, strict=True)]
         )
@@ -106,9 +103,10 @@ class VQVAEModel(PreTrainedModel):
             classes: [b, attributes] long, what the pictures show; -1 where that is left open.
             text: [b, text width].
         Raises:
-            InputError: the model has no prior, or the condition doesn't fit.
+            InputError: the model has no prior, the grids don't fit (see `decode`), or the condition doesn't.
         """
-        self._check_priors()
+        self._check_priors(told=classes is not None or text is not None)
+        self._check_grids(grids)
         nats = []
         for level, (prior, grid) in enumerate(zip(self.priors, grids, strict=True)):
             rows = grid if grid.ndim == 3 else grid[:, None]
@@ -140,10 +138,13 @@ class VQVAEModel(PreTrainedModel):
         Raises:
             InputError: the model has no prior, the condition doesn't fit, or there is nothing to draw.
         """
-        self._check_priors()
+        self._check_priors(told=classes is not None or text is not None)
         sides = list(grid or self.config.prior_grid)
         if count < 1 or not sides or min(sides) < 1:
             raise InputError(f"{count} samples of a grid {sides}: give at least 1 of each")
+        if len(sides) != self.config.dimensions:
+            raise InputError(f"a grid {sides} in {self.config.dimensions} dimensions: give as many sides")
+        self._check_columns(sides[-1])
         options = options or SamplingOptions()
         grids: list[Tensor] = []
         for prior in self.priors:
@@ -157,11 +158,37 @@ class VQVAEModel(PreTrainedModel):
             sides = [2 * side for side in sides]
         return grids
 
-    def _check_priors(self) -> None:
+    def _check_priors(self, *, told: bool) -> None:
         if not len(self.priors):
             raise InputError(
                 "this VQ-VAE has no prior over its codes: take weights that have one, or train its prior stage"
             )
+        if told and self.config.prior == "pixelsnail":
+            raise InputError("a PixelSNAIL takes no condition: leave classes and text out, or take prior='pixelcnn'")
+
+    def _check_grids(self, grids: Sequence[Tensor]) -> None:
+        levels, codes = len(self.autoencoder.quantizers), self.config.codes
+        if len(grids) != levels:
+            raise InputError(f"{len(grids)} grids of codes for a model of {levels} levels: give one for each")
+        for grid in grids:
+            if grid.dtype not in (torch.long, torch.int):
+                raise InputError(f"a grid holds codes of {grid.dtype}: give whole numbers, torch.long")
+            if grid.ndim != self.config.dimensions + 1:
+                sides = "rows, columns" if self.config.dimensions == 2 else "steps"
+                raise InputError(f"a grid of codes has the shape {list(grid.shape)}: give [batch, {sides}]")
+            if grid.numel() == 0 or int(grid.min()) < 0 or int(grid.max()) >= codes:
+                raise InputError(f"a grid is empty or holds codes outside of 0 to {codes - 1}")
+        for coarse, fine in pairwise(grids):
+            if [2 * side for side in coarse.shape[1:]] != list(fine.shape[1:]):
+                raise InputError(
+                    f"the fine grid {list(fine.shape[1:])} is not twice {list(coarse.shape[1:])}: "
+                    "give grids of one picture"
+                )
+        self._check_columns(grids[0].shape[-1])
+
+    def _check_columns(self, columns: int) -> None:
+        if columns % self.config.codes_per_cell:
+            raise InputError(f"{columns} codes in a row, {self.config.codes_per_cell} to a cell: give a multiple")
 
 
 def _bound(prior: PixelSnail, coarse: Tensor | None) -> Any:
@@ -186,6 +213,8 @@ def _build_priors(config: VQVAEConfig) -> list[nn.Module]:
             )
         ]
     if config.prior == "pixelsnail":
+        if config.dimensions == 1 and config.levels == 2:
+            raise InputError("PixelSNAILs can't draw two grids of a signal: take levels=1 or prior='none'")
         sizes = [config.snail_top, config.snail_bottom][: config.levels]
         return [PixelSnail(config.codes, **(size or {})) for size in sizes]
     return []

@@ -32,6 +32,13 @@ def test_every_layout_rebuilds_what_it_encodes_to_the_same_shape(name: str) -> N
     assert len(grids) == config.levels
 
 
+def test_layouts_start_and_weigh_as_published() -> None:
+    # Sonnet's example divides the error by the variance of CIFAR-10's pixels; the port's codes start in +-1/K.
+    assert VQVAEConfig.published("sonnet").data_variance == pytest.approx(0.06327)
+    ported = VQVAEModel(VQVAEConfig.published("pytorch-vqvae", **SMALL)).autoencoder.quantizer.codebook
+    assert 1 / 12 < ported.abs().max() <= 1 / SMALL["codes"]  # type: ignore[operator, union-attr]
+
+
 def test_a_few_steps_of_training_lower_the_error(model: VQVAEModel) -> None:
     pixels = (torch.rand(8, 3, 1, 1) - 0.5).expand(-1, -1, 16, 16)
     optimizer = torch.optim.Adam(model.autoencoder.parameters(), lr=3e-3)
@@ -68,11 +75,19 @@ def test_signals_are_drawn_too() -> None:
     assert longer.shape == (1, 9)
 
 
+SNAIL: dict[str, Any] = {"width": 8, "inner": 8, "blocks": 1, "residual_blocks": 1}
+TWO_LEVELS: dict[str, Any] = {
+    **TINY,
+    "levels": 2,
+    "prior": "pixelsnail",
+    "prior_labels": [],
+    "snail_top": {**SNAIL, "width": 16},
+    "snail_bottom": {**SNAIL, "attention": False, "condition_blocks": 1, "condition_width": 8},
+}
+
+
 def test_two_grids_are_drawn_from_coarse_to_fine() -> None:
-    snail = {"width": 8, "inner": 8, "blocks": 1, "residual_blocks": 1}
-    sizes = {**TINY, "levels": 2, "prior": "pixelsnail", "snail_top": {**snail, "width": 16}}
-    bottom = {**snail, "attention": False, "condition_blocks": 1, "condition_width": 8}
-    model = VQVAEModel(VQVAEConfig(**{**sizes, "snail_bottom": bottom})).eval()
+    model = VQVAEModel(VQVAEConfig(**TWO_LEVELS)).eval()
     top, fine = model.sample(2, generator=torch.Generator().manual_seed(0))
     assert top.shape == (2, 2, 2) and fine.shape == (2, 4, 4)
     assert model.prior_nats([top, fine]).shape == (2, 4 + 16)
@@ -102,6 +117,7 @@ def test_a_saved_model_comes_back_as_it_was(model: VQVAEModel, tmp_path: Path) -
         (torch.zeros(0, 3, 16, 16), "is empty"),
         (torch.zeros(1, 1, 16, 16), r"give \[batch, 3, height, width\]"),
         (torch.full((1, 3, 16, 16), torch.nan), "nan or infinite"),
+        (torch.zeros(1, 3, 16, 16, dtype=torch.uint8), "pixels are torch.uint8"),
     ],
 )
 def test_pixels_that_cannot_be_encoded_are_bad_input(model: VQVAEModel, pixels: torch.Tensor, words: str) -> None:
@@ -117,6 +133,38 @@ def test_codes_that_the_codebook_has_not_are_bad_input(model: VQVAEModel) -> Non
         model.decode([torch.zeros(1, 4, 4, dtype=torch.long)] * 2)
     with pytest.raises(InputError, match="at least 1 of each"):
         model.sample(0)
+
+
+def test_grids_of_other_sides_than_the_models_are_bad_input(model: VQVAEModel) -> None:
+    with pytest.raises(InputError, match=r"shape \[4, 4\]"):
+        model.decode([torch.zeros(4, 4, dtype=torch.long)])
+    with pytest.raises(InputError, match=r"codes of torch\.float32"):
+        model.decode([torch.zeros(1, 4, 4)])
+    with pytest.raises(InputError, match=r"a grid \[9\]"):
+        model.sample(1, grid=[9])
+    with pytest.raises(InputError, match="2 grids of codes for a model of 1 levels"):
+        model.prior_nats([torch.zeros(1, 4, 4, dtype=torch.long)] * 2)
+    pairs = VQVAEModel(VQVAEConfig(**{**TINY, "codes_per_cell": 2})).eval()
+    for call in (
+        lambda: pairs.decode([torch.zeros(1, 4, 7, dtype=torch.long)]),
+        lambda: pairs.sample(1, grid=[4, 7]),
+    ):
+        with pytest.raises(InputError, match="7 codes in a row, 2 to a cell"):
+            call()
+    levels = VQVAEModel(VQVAEConfig(**TWO_LEVELS)).eval()
+    with pytest.raises(InputError, match=r"\[5, 5\] is not twice \[2, 2\]"):
+        levels.decode([torch.zeros(1, 2, 2, dtype=torch.long), torch.zeros(1, 5, 5, dtype=torch.long)])
+
+
+def test_a_prior_that_cannot_be_told_says_so() -> None:
+    """Whoever asks must not be given anything at all instead."""
+    model = VQVAEModel(VQVAEConfig(**TWO_LEVELS)).eval()
+    grids = model.sample(1)
+    for condition in ({"classes": torch.tensor([[1]])}, {"text": torch.zeros(1, 4)}):
+        with pytest.raises(InputError, match="PixelSNAIL takes no condition"):
+            model.sample(1, **condition)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="PixelSNAIL takes no condition"):
+            model.prior_nats(grids, **condition)
 
 
 def test_a_model_without_a_prior_says_so() -> None:
@@ -135,6 +183,12 @@ def test_a_model_without_a_prior_says_so() -> None:
         ({"projection": False}, "make them equal"),
         ({"levels": 3}, "levels 3"),
         ({"levels": 2}, "take prior='pixelsnail'"),
+        ({"levels": 2, "dimensions": 1, "prior": "pixelsnail"}, "two grids of a signal"),
+        ({"entry_convolution": False}, "code_width 4 isn't width 8"),
+        ({"entry_convolution": False, "code_width": 8, "downsamplings": 1}, "first_width 4 isn't width 8"),
+        ({"pixel_range": (0.5, 0.5)}, "pixel_range"),
+        ({"data_variance": 0.0}, "data_variance 0.0"),
+        ({"prior_layers": 0}, "prior_layers 0"),
     ],
 )
 def test_configurations_that_cannot_be_built_are_bad_input(options: dict[str, Any], words: str) -> None:

@@ -39,8 +39,11 @@ def test_top_k_and_top_p_leave_the_likeliest() -> None:
 
 
 def test_the_largest_uniform_draws_a_code_that_can_be_drawn() -> None:
+    # Seven sevenths add up to a little less than 1, which the uniform lies above.
     almost_one = torch.tensor([1 - 1e-16], dtype=torch.float64)
-    assert draw(torch.tensor([[0.0, 5.0, -1.0]]), almost_one, SamplingOptions(top_k=2)).item() == 1
+    logits = torch.cat([torch.zeros(1, 7), torch.full((1, 2), -1.0)], dim=1)
+    assert logits[:, :7].double().softmax(dim=-1).cumsum(dim=-1)[0, -1] < almost_one
+    assert draw(logits, almost_one, SamplingOptions(top_k=7)).item() == 6
 
 
 @pytest.mark.parametrize(

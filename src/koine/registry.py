@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -304,24 +303,12 @@ def load(
     place, number_type = _device(device), _dtype(dtype)
     from importlib import import_module
 
+    from koine.foundations.loading_bars import without_bars
+
     module, _, attribute = entry.partition(":")
     system_class: type[System] = getattr(import_module(module), attribute)
-    with _without_bars() if weights == "nano" else nullcontext():
+    with without_bars() if weights == "nano" or Path(weights).is_dir() else nullcontext():
         return system_class.load(weights, device=place, dtype=number_type)
-
-
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """Silences transformers' bars, which flash by for weights that are read in no time."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _device(device: str | torch.device | None) -> torch.device | None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from koine.errors import InputError
+from koine.foundations.loading_bars import without_bars
 from koine.foundations.tokenizer import END_OF_TEXT, VOCABULARY, load_tokenizer
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ class Clip:
         tokenizer = load_tokenizer(folder)
         if tokenizer.convert_tokens_to_ids(END_OF_TEXT) != END_ID:
             raise InputError(f"tokenizer of {folder} has no {END_OF_TEXT} at id {END_ID}: train it with this recipe")
-        return cls(CLIPModel.from_pretrained(folder, dtype=torch.float32).eval(), tokenizer)
+        with without_bars():
+            return cls(CLIPModel.from_pretrained(folder, dtype=torch.float32).eval(), tokenizer)
 
     @torch.inference_mode()
     def embed_pixels(self, images: Tensor | np.ndarray, *, batch_size: int = 256) -> Tensor:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from koine.errors import InputError
+from koine.foundations.loading_bars import without_bars
 from koine.foundations.tokenizer import VOCABULARY, load_tokenizer
 
 if TYPE_CHECKING:
@@ -47,5 +48,6 @@ def load_language_model(weights: str | Path = "nano") -> tuple[LlamaForCausalLM,
     folder = NANO_WEIGHTS if weights == "nano" else Path(weights)
     if not (folder / "config.json").is_file():
         raise InputError(f"language model {folder} is not there: give 'nano' or the folder of a trained model")
-    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    with without_bars():
+        model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     return model, load_tokenizer(folder)

@@ -1,0 +1,23 @@
+"""Nothing flashes by on the terminal for weights that lie on the disk already."""
+
+import pytest
+
+from koine.foundations.clip import Clip
+from koine.foundations.language_model import load_language_model
+from koine.foundations.loading_bars import without_bars
+
+
+@pytest.mark.parametrize("load", [load_language_model, Clip.load])
+def test_foundations_load_in_silence(load, capfd):
+    load()
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
+
+
+def test_bars_come_back(capfd):
+    from transformers.utils import logging
+
+    before = logging.is_progress_bar_enabled()
+    with without_bars():
+        assert not logging.is_progress_bar_enabled()
+    assert logging.is_progress_bar_enabled() == before

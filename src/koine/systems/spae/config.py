@@ -21,6 +21,7 @@ _CHOICES: dict[str, Any] = {
     "norm": Literal["group", "layer"],
     "activation": Literal["swish", "relu"],
 }
+_COUNTS = ("image_size", "filters", "encoder_blocks", "decoder_blocks", "width", "groups", "patch", "codebook_size")
 PUBLISHED_FILTERS = {"B": 64, "L": 128}
 """MAGVIT's two sizes. Which one SPAE had, if any, is not known."""
 THRESHOLDS = (0.98, 0.95, 0.9, 0.85, 0.8)
@@ -84,6 +85,7 @@ class SpaeConfig(PreTrainedConfig):
         for option, choices in _CHOICES.items():
             if getattr(self, option) not in get_args(choices):
                 raise InputError.unknown(f"{option} of SPAE", getattr(self, option), get_args(choices))
+        self._check_numbers()
         self.multipliers, self.pyramid = list(self.multipliers), list(self.pyramid)
         self.thresholds = list(self.thresholds)
         if self.image_size < self.stride or self.image_size % self.stride:
@@ -93,6 +95,22 @@ class SpaeConfig(PreTrainedConfig):
             )
         self._check_groups()
         self._check_layers()
+
+    def _check_numbers(self) -> None:
+        for option in _COUNTS:
+            if not _is_count(getattr(self, option)):
+                raise InputError(f"{option} of SPAE is {getattr(self, option)!r}: give a whole number of at least 1")
+        if self.attention_heads != 0 and not _is_count(self.attention_heads):
+            raise InputError(f"attention_heads of SPAE is {self.attention_heads!r}: give a whole number, 0 for none")
+        for option in ("multipliers", "pyramid"):
+            value = getattr(self, option)
+            if not isinstance(value, list | tuple) or not value or not all(map(_is_count, value)):
+                raise InputError(f"{option} of SPAE is {value!r}: give a list of whole numbers, each at least 1")
+        rho = self.thresholds
+        if not isinstance(rho, list | tuple) or not all(isinstance(one, int | float) and 0 <= one <= 1 for one in rho):
+            raise InputError(
+                f"thresholds of SPAE is {rho!r}: give a list of numbers from 0 to 1, for no word is more similar than 1"
+            )
 
     def _check_groups(self) -> None:
         for multiplier in self.multipliers:
@@ -161,3 +179,7 @@ class SpaeConfig(PreTrainedConfig):
             "thresholds": NANO_THRESHOLDS,
         }
         return cls(**{**settings, **options})
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value >= 1

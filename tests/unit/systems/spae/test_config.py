@@ -34,6 +34,13 @@ def test_nano_has_213_words():
         ({"codebook": "learnt"}, "a learnt codebook has one layer, not 3"),
         ({"rule": "sum"}, "rule of SPAE"),
         ({"filling": "noise"}, "filling of SPAE"),
+        ({"groups": 0}, "groups of SPAE is 0: give a whole number of at least 1"),
+        ({"patch": 0}, "patch of SPAE is 0"),
+        ({"image_size": "16"}, "image_size of SPAE is '16'"),
+        ({"attention_heads": -1}, "attention_heads of SPAE is -1: give a whole number, 0 for none"),
+        ({"multipliers": ()}, r"multipliers of SPAE is \(\): give a list of whole numbers"),
+        ({"pyramid": 4}, "pyramid of SPAE is 4: give a list of whole numbers"),
+        ({"thresholds": (1.5,)}, r"thresholds of SPAE is \(1.5,\): give a list of numbers from 0 to 1"),
     ],
 )
 def test_sizes_that_do_not_fit(options, message):

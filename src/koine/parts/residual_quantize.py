@@ -176,12 +176,18 @@ def combine_codes(
         tokens: long [batch, h_l, w_l] of as many layers as there are, at least one.
         filling: what stands at places without a code; the paper doesn't say.
     Raises:
-        InputError: more layers than the pyramid has, a layer of another size, or a code that the book doesn't have.
+        InputError: more layers than the pyramid has, a layer of another size or of fewer pictures, or a code that the
+            book doesn't have.
     """
     if not 0 < len(tokens) <= len(pyramid.layers):
         raise InputError(f"{len(tokens)} layers of codes for a pyramid of {len(pyramid.layers)}: give 1 to all of them")
-    sums = codebook.new_zeros(len(tokens[0]), *pyramid.grid, codebook.shape[1])
+    batch = len(tokens[0])
+    sums = codebook.new_zeros(batch, *pyramid.grid, codebook.shape[1])
     for layer, part in enumerate(tokens):
+        if len(part) != batch:
+            raise InputError(
+                f"layer {layer + 1} has codes of {len(part)} pictures, layer 1 of {batch}: give all of each"
+            )
         if tuple(part.shape[1:]) != pyramid.layers[layer]:
             raise InputError(
                 f"layer {layer + 1} has codes {tuple(part.shape[1:])}, not {pyramid.layers[layer]}: give its whole grid"

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from koine.errors import InputError
 from koine.parts.quantize import Quantized, VectorQuantizer, straight_through
-from koine.parts.residual_quantize import LayeredCodes, combine_codes, fill, quantize_layers
+from koine.parts.residual_quantize import LayeredCodes, Pyramid, combine_codes, fill, quantize_layers
 from koine.systems.spae.autoencoder import Decoder, Encoder, initialise
 from koine.systems.spae.config import SpaeConfig
 
@@ -113,8 +113,11 @@ class SpaeModel(PreTrainedModel):
                 straight through to the features (section 3.2 of the paper), but not where these layers have no code:
                 what is decoded there doesn't depend on the features.
         Raises:
-            InputError: an empty batch, another size than the model's, or pixels that aren't numbers.
+            InputError: an empty batch, another size than the model's, pixels that aren't numbers, or `layers` that
+                aren't one number for each picture from 1 to as many as there are.
         """
+        if layers is not None:
+            _check_layers(layers, len(pixel_values), self.config.layers)
         features = self.encode(pixel_values)
         if self.config.codebook == "learnt":
             quantized = self.quantizer(features.float())
@@ -133,8 +136,8 @@ class SpaeModel(PreTrainedModel):
         return features.permute(0, 2, 3, 1)
 
     def decode(self, vectors: Tensor) -> Tensor:
-        """Vectors [batch, rows, columns, width] -> pictures [batch, 3, H, W]."""
-        pixels: Tensor = self.decoder(vectors.permute(0, 3, 1, 2))
+        """Vectors [batch, rows, columns, width] of any number type -> pictures [batch, 3, H, W]."""
+        pixels: Tensor = self.decoder(vectors.permute(0, 3, 1, 2).to(self.decoder.conv_in.weight.dtype))
         return pixels
 
     def quantize(self, features: Tensor) -> LayeredCodes:
@@ -160,7 +163,15 @@ class SpaeModel(PreTrainedModel):
             InputError: see `combine_codes`.
         """
         settings: dict[str, Any] = {"rule": self.config.rule, "filling": self.config.filling}
-        return self.decode(combine_codes(tokens, self.words, self.config.layers, **settings))
+        return self.decode(combine_codes(tokens, self.words.float(), self.config.layers, **settings))
+
+
+def _check_layers(layers: Tensor, pictures: int, pyramid: Pyramid) -> None:
+    # Zero would count from the end, and a single number would give all pictures the first one's words.
+    if tuple(layers.shape) != (pictures,):
+        raise InputError(f"layers of shape {tuple(layers.shape)} for {pictures} pictures: give one number for each")
+    for count in {int(layers.min()), int(layers.max())} if pictures else ():
+        pyramid.length(count)  # says so if there are not so many
 
 
 def _check_pixels(pixel_values: Tensor, size: int) -> None:

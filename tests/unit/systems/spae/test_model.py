@@ -32,6 +32,28 @@ def test_each_picture_may_have_its_own_number_of_layers(filling, model, pixels):
         torch.testing.assert_close(output.pixels[place], model.pixels_of_codes(tokens)[0], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "layers, message",
+    [
+        ([0, 1, 2], "layers = 0 of a pyramid of 3: give 1 to 3"),
+        ([1, 2, 4], "layers = 4 of a pyramid of 3"),
+        ([2], r"layers of shape \(1,\) for 3 pictures: give one number for each"),
+    ],
+)
+def test_numbers_of_layers_that_do_not_fit(layers, message, model, pixels):
+    with pytest.raises(InputError, match=message):
+        model(pixels, layers=torch.tensor(layers))
+
+
+def test_networks_of_half_precision_reconstruct_too(model, pixels):
+    expected = model(pixels)
+    model.to(torch.bfloat16)
+    found = model(pixels.to(torch.bfloat16))
+    assert found.pixels.dtype == torch.bfloat16
+    assert torch.equal(found.codes.tokens[0], expected.codes.tokens[0])
+    torch.testing.assert_close(found.pixels, model.pixels_of_codes(found.codes.tokens), atol=0.05, rtol=0.05)
+
+
 def test_gradients_pass_straight_through_to_the_encoder_and_not_to_the_table(model, pixels):
     model.train()
     model(pixels).pixels.sum().backward()

@@ -54,16 +54,23 @@ def similarities(
             Our own extension; not at all by default.
         rescaling: "minmax" spreads a picture's cosines over [0, 1]; "max" divides them by the largest.
     Raises:
-        InputError: an unknown rescaling.
+        InputError: an unknown rescaling, or no word guides.
     """
     if rescaling not in get_args(Rescaling):
         raise InputError.unknown("rescaling of similarities", rescaling, get_args(Rescaling))
+    if guided is not None and not bool(guided.any()):
+        raise InputError("none of the codebook's words may guide: let one, or train without guidance (alpha=0)")
     cosines = images @ words.T
     if usual is not None:
         cosines = cosines - usual
     known = cosines if guided is None else cosines[:, guided]
     least, most = known.amin(dim=1, keepdim=True), known.amax(dim=1, keepdim=True)
-    scaled = cosines / most if rescaling == "max" else (cosines - least) / (most - least).clamp(min=1e-12)
+    if rescaling == "max":
+        scaled = cosines / most
+    else:
+        scaled = (cosines - least) / (most - least).clamp(min=1e-12)
+        # All words fit alike, as a single one does: each is the best, or no threshold would find any.
+        scaled = scaled.masked_fill(most == least, 1.0)
     return scaled if guided is None else scaled.masked_fill(~guided, -torch.inf)
 
 

@@ -39,6 +39,17 @@ def test_what_a_word_is_to_all_pictures_is_taken_off():
     assert found.argmax() == 1
 
 
+def test_words_that_fit_alike_are_all_the_best():
+    alone = similarities(IMAGES, WORDS, guided=torch.tensor([False, True, False]))
+    assert alone.tolist() == [[-math.inf, 1.0, -math.inf]]
+    assert similarities(IMAGES, WORDS[:1].expand(3, 2)).tolist() == [[1.0, 1.0, 1.0]]
+
+
+def test_no_word_guides():
+    with pytest.raises(InputError, match="none of the codebook's words may guide"):
+        similarities(IMAGES, WORDS, guided=torch.zeros(3, dtype=torch.bool))
+
+
 def test_unknown_rescaling():
     with pytest.raises(InputError, match="rescaling"):
         similarities(IMAGES, WORDS, rescaling="softmax")

@@ -121,9 +121,12 @@ def denoise(
     Args:
         clean, corrupted: the codes [n] of examples without and with replacements (`corrupt`).
     Raises:
-        InputError: no examples, of another length, or prompts that don't fit the language model.
+        InputError: no examples, one without its pair or of another length, or prompts that don't fit the language
+            model.
     """
     schedule = schedule or Schedule()
+    if len(clean) != len(corrupted):
+        raise InputError(f"{len(clean)} clean and {len(corrupted)} corrupted examples: give pairs")
     if not clean or any(len(codes) != len(query) for codes in (*clean, *corrupted)):
         raise InputError(f"examples must be pairs of as many words as the query's {len(query)}: give at least one")
     prompts = []
@@ -140,7 +143,7 @@ def denoise(
 
 
 def corrupt(codes: Tensor, share: float, size: int, generator: torch.Generator, *, keep: int = 0) -> Tensor:
-    """Codes [n] of which that share is replaced by random ones.
+    """Codes [n], each replaced by a random one with chance `share`; by itself, too, once in `size` times.
 
     Args:
         size: of the codebook.

@@ -95,6 +95,11 @@ def test_denoising_needs_pairs_of_one_length(codes):
         denoise(Copier(), [codes[:4]], [codes[:4]], codes, TOKENS)
 
 
+def test_denoising_needs_a_pair_of_each(codes):
+    with pytest.raises(InputError, match="2 clean and 1 corrupted examples: give pairs"):
+        denoise(Copier(), [codes, codes], [codes], codes, TOKENS)
+
+
 def test_share_of_replaced_words():
     codes = torch.full((4000,), 5)
     found = corrupt(codes, CORRUPTIONS[0], 1000, torch.Generator().manual_seed(0), keep=100)

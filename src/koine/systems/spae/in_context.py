@@ -89,12 +89,15 @@ class InContextModel:
             choices: for each prompt the only texts that may be written; by default anything.
         """
         written = [""] * len(prompts)
-        for numbers, ids in self._batches([self.encode(pieces, to_write=LONGEST_NAME) for pieces in prompts]):
+        allowed = [[self._tokens(choice) for choice in of_prompt] for of_prompt in choices or ()]
+        # A text that may be written is written to its end, and the end token after it.
+        length = max([LONGEST_NAME, *(len(choice) + 1 for of_prompt in allowed for choice in of_prompt)])
+        for numbers, ids in self._batches([self.encode(pieces, to_write=length) for pieces in prompts]):
             processors = []
             if choices is not None:
-                rows = [[self._tokens(choice) for choice in choices[number]] for number in numbers]
+                rows = [allowed[number] for number in numbers]
                 processors.append(OneOf(rows, begin=ids["input_ids"].shape[1], end=self._end))
-            found = self._generate(ids, processors, max_new_tokens=LONGEST_NAME)
+            found = self._generate(ids, processors, max_new_tokens=length)
             for number, text in zip(numbers, self.tokenizer.batch_decode(found, skip_special_tokens=True), strict=True):
                 written[number] = text.strip().partition("\n")[0]
         return written
@@ -110,7 +113,13 @@ class InContextModel:
     @property
     def _end(self) -> int:
         end = self.tokenizer.eos_token_id
-        return int(end) if end is not None else int(self.model.config.eos_token_id)
+        if end is None:
+            end = self.model.config.eos_token_id
+        if isinstance(end, list):
+            end = end[0] if end else None
+        if end is None:
+            raise InputError("the language model has no end token: give its tokenizer one (eos_token)")
+        return int(end)
 
     def _tokens(self, piece: Piece) -> list[int]:
         if isinstance(piece, str):
@@ -140,6 +149,10 @@ class InContextModel:
             pad_token_id=self._end,
             eos_token_id=self._end,
             logits_processor=LogitsProcessorList(processors),
+            # A folder's own settings may forbid to repeat what the prompt has, which is what examples are for.
+            num_beams=1,
+            repetition_penalty=1.0,
+            no_repeat_ngram_size=0,
             **options,
         )
         new: Tensor = written[:, ids["input_ids"].shape[1] :]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from koine.errors import InputError
-from koine.systems.spae.in_context import InContextModel
+from koine.systems.spae.in_context import LONGEST_NAME, InContextModel
 
 PROMPTS = [["a ball ", [300, 301]], ["the "], ["a large ball and a ", [310, 311, 312], " cube"], ["a "]]
 
@@ -31,6 +31,29 @@ def test_only_the_rows_own_names_are_written(reader):
     choices = [("cube", "ball"), ("large ball", "a"), ("ball", "cube"), ("the",)]
     names = reader.name(PROMPTS, choices)
     assert all(name in allowed for name, allowed in zip(names, choices, strict=True))
+
+
+def test_names_longer_than_free_answers_are_written_to_their_end(reader):
+    long = "a large red cube and a small blue ball under a lamp"
+    assert len(reader.encode([long])) > LONGEST_NAME + 2
+    assert reader.name([["a "]], [(long,)]) == [long]
+
+
+def test_the_folders_own_penalty_for_repetitions_is_left_out(reader):
+    written = reader.name(PROMPTS)
+    reader.model.generation_config.repetition_penalty = 3.0
+    assert reader.name(PROMPTS) == written
+
+
+def test_end_token_of_the_model_if_the_tokenizer_has_none(language_model, tokenizer):
+    class Endless:
+        bos_token_id, eos_token_id = None, None
+
+    language_model.config.eos_token_id = [7, 2]
+    assert InContextModel(language_model, Endless())._end == 7
+    language_model.config.eos_token_id = None
+    with pytest.raises(InputError, match="no end token"):
+        _ = InContextModel(language_model, Endless())._end
 
 
 def test_continuation_has_its_length_and_stays_in_the_codebook(reader):

@@ -47,7 +47,7 @@ def input_table(model: PreTrainedModel) -> Tensor:
     kind = type(model).__name__
     if not isinstance(weight, Tensor) or weight.ndim != 2:
         raise InputError(f"{kind} has no table of input embeddings [tokens, width]: give a language model that has")
-    if not weight.is_floating_point():
+    if not weight.is_floating_point() or weight.element_size() < 2:
         raise InputError(f"the input embeddings of {kind} are quantised to {weight.dtype}: load it unquantised")
     if weight.device.type == "meta" or hasattr(weight, "full_tensor") or weight.numel() == 0:
         raise InputError(f"the input embeddings of {kind} are sharded or not loaded: load it whole on one device")
@@ -70,7 +70,14 @@ def token_names(tokenizer: Any) -> dict[int, str]:
             continue
         text = tokenizer.convert_tokens_to_string([piece]).strip()
         name = text if piece.startswith(_WORD_STARTS) else f"+{text}"
-        if not text.isprintable() or not text or " " in text or piece.startswith("<") or name in taken:
+        if (
+            not text.isprintable()
+            or not text
+            or " " in text
+            or piece.startswith("<")
+            or name[0] == "#"
+            or name in taken
+        ):
             name = f"#{token}"
         taken.add(name)
         names[token] = name
@@ -121,8 +128,10 @@ def build_vocabulary(
         scale: what all rows are multiplied by; the semantic loss gets sharper with it.
         width: project to so many dimensions, the principal ones; by default not at all.
     Raises:
-        InputError: a token outside the table, or a width beyond the table's.
+        InputError: no words, a token outside the table, or a width beyond the table's.
     """
+    if not words:
+        raise InputError("a codebook of 0 words spells nothing: give at least one (codebook_size)")
     ids = torch.tensor([token for token, _ in words])
     if int(ids.max()) >= len(table):
         raise InputError(

@@ -45,6 +45,24 @@ def test_pieces_within_words_are_marked(tokenizer):
     assert names[inner] == "+in"
 
 
+def test_numbers_stand_for_one_token_only():
+    """A piece that looks like the number of another token is called by its own."""
+
+    class Hashes:
+        all_special_ids = ()
+
+        def __len__(self):
+            return 3
+
+        def convert_ids_to_tokens(self, tokens):
+            return ["▁#2", "▁a", "<"]
+
+        def convert_tokens_to_string(self, pieces):
+            return pieces[0].replace("▁", " ")
+
+    assert token_names(Hashes()) == {0: "#0", 1: "a", 2: "#2"}
+
+
 class TestTable:
     def test_is_a_copy(self, language_model):
         table = input_table(language_model)
@@ -69,6 +87,7 @@ class TestTable:
                 ),
                 "quantised to torch.int8",
             ),
+            (lambda layer: layer.to(torch.float8_e4m3fn), "quantised to torch.float8_e4m3fn"),
             (lambda layer: layer._parameters.pop("weight"), "has no table"),
         ],
     )
@@ -97,6 +116,10 @@ class TestCodebook:
     def test_projection_to_more_than_there_is(self):
         with pytest.raises(InputError, match="can't be projected to width 5"):
             build_vocabulary(torch.rand(4, 3), [(0, "a"), (1, "b")], width=5)
+
+    def test_no_words(self):
+        with pytest.raises(InputError, match="a codebook of 0 words spells nothing"):
+            build_vocabulary(torch.rand(4, 3), [])
 
     def test_tokens_of_another_tokenizer(self):
         with pytest.raises(InputError, match="token 7 is beyond the 4 rows"):

@@ -84,8 +84,14 @@ class SpaeProcessor:
         Raises:
             InputError: a word that isn't in the codebook, or a number of words that doesn't end with a layer.
         """
+        from difflib import get_close_matches
+
         words = text.split()
         for word in words:
             if word not in self._rows:
-                raise InputError.unknown("word of the codebook", word, self._rows)
+                near = " or ".join(map(repr, get_close_matches(word, self._rows, n=3, cutoff=0.5)))
+                raise InputError(
+                    f"there is no word of the codebook {word!r}{f': did you mean {near}?' if near else ''} "
+                    f"(it has {len(self.words)}; give words that a picture was spelt with)"
+                )
         return self.pyramid.split(torch.tensor([[self._rows[word] for word in words]], dtype=torch.int64))

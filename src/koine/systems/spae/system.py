@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from koine.errors import InputError
 from koine.foundations.language_model import IN_CONTEXT_WEIGHTS, load_language_model
 from koine.foundations.tokenizer import FILE, load_tokenizer
-from koine.parts.residual_quantize import combine_codes
 from koine.sentence import Image, Part, Reply, Sentence
 from koine.systems.spae.episodes import DIALOGUE, Episode, Piece, Wording, prompt
 from koine.systems.spae.generation import InContextPair, Schedule, decode_progressively
@@ -114,7 +114,8 @@ class Spae:
         Args:
             parts: one picture; or words, as many as end with a layer; or pictures with a name behind each, and the
                 one to be named at the end.
-            layers: how many layers of words the picture is painted from; all by default.
+            layers: how many layers of words the picture is painted from, all by default; or a name is read from, 2 by
+                default.
             wording: around the examples, for the language model.
             seed: without effect, since nothing is drawn.
         Returns:
@@ -135,7 +136,7 @@ class Spae:
         if not pictures:
             if not text:
                 raise InputError("there is nothing to spell or to paint: give a picture, or words")
-            return self._painted(text)
+            return self._painted(text, layers)
         if len(pictures) == 1:
             if text:
                 raise InputError(
@@ -160,11 +161,8 @@ class Spae:
     @torch.inference_mode()
     def paint(self, tokens: Sequence[Tensor], *, size: tuple[int, int] | None = None) -> list[Image]:
         """The pictures of the codes [pictures, h_l, w_l] of the first layers, brought to `size` (width, height)."""
-        config = self.model.config
         codes = [part.to(self.model.device) for part in tokens]
-        settings: dict[str, Any] = {"rule": config.rule, "filling": config.filling}
-        vectors = combine_codes(codes, self.model.table.float(), config.layers, **settings)
-        return [self.processor.image(pixels, size) for pixels in self.model.decode(vectors.to(self._like))]
+        return [self.processor.image(pixels, size) for pixels in self.model.pixels_of_codes(codes)]
 
     def prompts(
         self, episodes: Sequence[Episode], spelling: Spelling, *, layers: int, induction: bool, wording: Wording
@@ -247,10 +245,12 @@ class Spae:
         text = " ".join(_joined(words[: min(layers or _TEXT_LAYERS, _TEXT_LAYERS)]))
         return Reply(Sentence(text, picture), details={"layers": words, "words": len(_joined(words))})
 
-    def _painted(self, text: str) -> Reply:
+    def _painted(self, text: str, layers: int | None) -> Reply:
         tokens = self.processor.codes_of(text)
+        if layers is not None and not 0 < layers <= len(tokens):
+            raise InputError(f"layers = {layers} of words that spell {len(tokens)}: give 1 to {len(tokens)}")
         words = self.processor.words_of([part[0] for part in tokens])
-        return Reply(Sentence(self.paint(tokens)[0]), details={"layers": words})
+        return Reply(Sentence(self.paint(tokens[:layers])[0]), details={"layers": words})
 
     def _named(self, sentence: Sentence, layers: int, wording: Wording) -> Reply:
         *shown, query = _examples(sentence)
@@ -309,19 +309,24 @@ def read_language_model(source: str | os.PathLike[str]) -> InContextModel:
     """The nano language model that learns in context, or any causal one of transformers by its folder or hub id.
 
     Raises:
-        InputError: there is no such model.
+        InputError: there is no such model, it is quantised by a package that isn't here, or its files are damaged.
     """
     if source == "nano":
         return InContextModel(*load_language_model(IN_CONTEXT_WEIGHTS))
     from transformers import AutoModelForCausalLM
 
     try:
-        model = AutoModelForCausalLM.from_pretrained(source)
-    except (OSError, ValueError) as error:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True)
+    except (SafetensorError, ImportError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(
-            f"there is no causal language model at {source} ({reason}): give a folder or a hub id"
+            f"there is no causal language model to be read at {source} ({reason}): give a folder or hub id of one that "
+            "isn't quantised"
         ) from error
+    model, report = loaded
+    if missing := sorted(report["missing_keys"]):
+        # transformers draws what is missing at random and only logs it: words of such a table would mean nothing.
+        raise InputError(f"the language model at {source} lacks {missing[0]}: get its files again")
     return InContextModel(model, read_tokenizer(source))
 
 

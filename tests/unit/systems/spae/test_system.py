@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from koine.errors import InputError
 from koine.sentence import Image, Region
 from koine.systems.spae.in_context import InContextModel
-from koine.systems.spae.system import Spae, processor_of
+from koine.systems.spae.system import Spae, processor_of, read_language_model
+from koine.systems.spae.vocabulary import input_table
 from tests.unit.systems.spae.conftest import TOKENIZER, tiny_language_model
 
 
@@ -30,6 +34,20 @@ def test_fewer_layers_are_painted_from_fewer_words(spae, images):
     reply = spae.respond(images[0], layers=2)
     assert len(reply.text.split()) == 5
     assert spae.respond(reply.text).image == reply.image
+
+
+def test_words_are_painted_from_the_layers_that_are_asked_for(spae, images):
+    reply = spae.respond(images[0])
+    assert spae.respond(reply.text, layers=1).image == spae.respond(images[0], layers=1).image
+    with pytest.raises(InputError, match="layers = 3 of words that spell 1: give 1 to 1"):
+        spae.respond(spae.processor.words[0], layers=3)
+
+
+def test_a_word_that_is_none_is_answered_shortly_however_many_there_are(spae):
+    word = spae.processor.words[0]
+    with pytest.raises(InputError, match=rf"no word of the codebook '{word}e': did you mean .*'{word}'") as caught:
+        spae.respond(f"{word}e")
+    assert ", ".join(sorted(spae.processor.words)) not in str(caught.value)
 
 
 def test_pictures_of_any_size(spae, images):
@@ -136,3 +154,39 @@ def test_folders_without_a_model_or_tokenizer(spae, tmp_path):
     spae.model.save_pretrained(tmp_path)
     with pytest.raises(InputError, match="no tokenizer"):
         Spae.load(tmp_path)
+
+
+class TestLanguageModelsInFolders:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        tiny_language_model().save_pretrained(tmp_path)
+        (tmp_path / "tokenizer.model").write_bytes((TOKENIZER / "tokenizer.model").read_bytes())
+        return tmp_path
+
+    def test_any_folder_reads(self, folder, spae, images):
+        reader = Spae(spae.model, spae.processor, language_model=folder).language_model
+        torch.testing.assert_close(input_table(reader.model), input_table(tiny_language_model()))
+
+    def test_quantised_by_a_package_that_is_not_here(self, folder):
+        config = json.loads((folder / "config.json").read_text())
+        config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+        (folder / "config.json").write_text(json.dumps(config))
+        with pytest.raises(InputError, match="isn't quantised"):
+            read_language_model(folder)
+
+    def test_cut_off(self, folder):
+        file = folder / "model.safetensors"
+        file.write_bytes(file.read_bytes()[:-50])
+        with pytest.raises(InputError, match="no causal language model to be read at"):
+            read_language_model(folder)
+
+    def test_without_its_table(self, folder):
+        weights = load_file(folder / "model.safetensors")
+        del weights["model.embed_tokens.weight"]
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(InputError, match=r"lacks model\.embed_tokens\.weight: get its files again"):
+            read_language_model(folder)
+
+    def test_tied_tables_lack_nothing(self, folder):
+        tiny_language_model(tie_word_embeddings=True).save_pretrained(folder)
+        assert read_language_model(folder).model.lm_head.weight.shape == (381, 16)

@@ -199,7 +199,8 @@ def load_folder(
             f"{path} holds no SPAE: it has no config.json; give a folder that koine train or convert wrote"
         )
     try:
-        kind = json.loads((path / "config.json").read_text(encoding="utf-8")).get("model_type")
+        described = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        kind = described.get("model_type") if isinstance(described, dict) else None
         if kind != SpaeConfig.model_type:
             raise InputError(f"{path} holds a model of type {kind!r}, not a SPAE: give a folder of SPAE weights")
         loaded: Any = SpaeModel.from_pretrained(path, output_loading_info=True, dtype=dtype or torch.float32)
@@ -230,7 +231,7 @@ def convert(source: str | os.PathLike[str], out: str | os.PathLike[str], **optio
         InputError: the file isn't there or damaged, or doesn't fit the options; or there is no such option.
     """
     for option in options:
-        if not hasattr(SpaeConfig, option):
+        if option not in SpaeConfig.__annotations__:
             raise InputError(f"a checkpoint of MAGVIT needs no {option}: leave it away")
     try:
         arrays = load_file(source)

@@ -101,8 +101,9 @@ def test_another_models_checkpoint_and_options_that_there_are_not(tmp_path):
     save_file({"model.embed_tokens.weight": torch.zeros(2, 2)}, tmp_path / "m")
     with pytest.raises(InputError, match="has no encoder/Conv_0/kernel"):
         convert(tmp_path / "m", tmp_path / "out")
-    with pytest.raises(InputError, match="needs no base"):
-        convert(tmp_path / "m", tmp_path / "out", base="vicuna")
+    for option in ("base", "stride", "save_pretrained"):
+        with pytest.raises(InputError, match=f"needs no {option}"):
+            convert(tmp_path / "m", tmp_path / "out", **{option: "vicuna"})
 
 
 class TestFolder:
@@ -110,6 +111,15 @@ class TestFolder:
         (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
         with pytest.raises(InputError, match="holds a model of type 'llama', not a SPAE"):
             load_folder(tmp_path)
+
+    def test_configs_that_are_none(self, model, tmp_path):
+        model.save_pretrained(tmp_path)
+        file = tmp_path / "config.json"
+        config = json.loads(file.read_text())
+        for written, message in (([1], "a model of type None"), ({**config, "filters": "many"}, "filters of SPAE")):
+            file.write_text(json.dumps(written))
+            with pytest.raises(InputError, match=message):
+                load_folder(tmp_path)
 
     def test_cut_off_file(self, model, tmp_path):
         model.save_pretrained(tmp_path)

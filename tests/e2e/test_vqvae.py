@@ -48,9 +48,25 @@ def test_words_are_drawn(tmp_path: Path) -> None:
     assert np.array_equal(pictures[0], pictures[1]) and not np.array_equal(pictures[0], pictures[2])
 
 
+def test_options_of_drawing_are_set_by_name(tmp_path: Path) -> None:
+    def drawn(*settings: str) -> np.ndarray:
+        out = tmp_path / "drawn.png"
+        options = [word for setting in settings for word in ("--set", setting)]
+        assert main(["run", "vqvae", "--ask", "red", "--out", str(out), *options]) == 0
+        return np.asarray(pil.open(out))
+
+    certain = drawn("top_k=1", "samples=2")
+    assert certain.shape == (64, 64 + 2 + 64, 3), "several pictures lie side by side"
+    assert np.array_equal(certain[:, :64], certain[:, 66:]), "with one code to choose from nothing is drawn by chance"
+    assert not np.array_equal(drawn("temperature=2.0"), drawn("temperature=0.5"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--ask", "red", "--set", "heat=2"], "there is no option of vqvae 'heat'"),
+        (["--ask", "red", "--set", "top_k=few"], "setting top_k = 'few' is of the wrong kind: give a whole number"),
+        (["--ask", "red", "--set", "seed=1"], "there is no option of vqvae 'seed'"),
         (["--ask", "a pink cube"], "no word for this prior 'pink'"),
         (["--image", "{tiny}"], "smaller than the 8x8 pixels of one code"),
         (["--image", "{photo}", "--ask", "red"], "give one or the other"),

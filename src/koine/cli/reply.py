@@ -47,15 +47,16 @@ def as_json(prompt: Sentence, reply: Reply) -> dict[str, Any]:
 
 
 def as_picture(prompt: Sentence, reply: Reply) -> Image:
-    """The picture that a reply shows; or else the one it is about, with the regions of prompt and reply drawn in.
+    """The picture that a reply shows, or several in a row; or else the one it is about, with all regions drawn in.
 
     Raises:
         InputError: neither prompt nor reply has a picture.
     """
-    from koine.report.drawing import Mark, draw
+    from koine.report.drawing import Mark, draw, side_by_side
 
-    if reply.image is not None and not reply.regions:
-        return reply.image
+    shown = [part for part in reply if isinstance(part, Image)]
+    if shown and not reply.regions:
+        return shown[0] if len(shown) == 1 else side_by_side(shown)
     pictures = (Sentence(*reply) + prompt).images
     if not pictures:
         raise InputError("there is no picture to write: leave --out away, or give --image FILE")

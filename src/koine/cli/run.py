@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from koine.errors import InputError
 
+if TYPE_CHECKING:
+    from koine.registry import System
+
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+_SAID_OTHERWISE = ("parts", "return", "seed", "labels")
+"""Of the annotations of `respond`, those that `--set` doesn't give."""
 
 
 def run(
@@ -40,16 +46,21 @@ def run(
     device: Annotated[str | None, typer.Option(help="Where to compute, such as cpu or cuda:0.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Number type, such as bfloat16.")] = None,
     seed: Annotated[int, typer.Option(help="Of the random draws; the same seed gives the same reply.")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of this system's replies, e.g. temperature=0.8."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Write the reply's picture here, or the first one with the regions drawn in."
+            metavar="FILE",
+            help="Write the reply's picture here (several in a row), or the first one with the regions drawn in.",
         ),
     ] = None,
 ) -> None:
     """Ask a system about files: coordinates are pixels, x to the right and y down."""
-    from koine.cli.prompt import compose, read_regions
+    from koine.cli.prompt import compose, read_regions, read_settings
     from koine.registry import find_built, load
     from koine.sentence import Image
 
@@ -65,7 +76,8 @@ def run(
     prompt = compose(ask, {"image": pictures, "text": list(text or ()), "region": regions})
 
     loaded = load(name, weights, device=device, dtype=dtype)
-    reply = loaded.respond(*prompt, seed=seed, **_labelled(name, loaded, labels))
+    options = _options(name, loaded, read_settings(settings or ()))
+    reply = loaded.respond(*prompt, seed=seed, **options, **_labelled(name, loaded, labels))
 
     from koine.cli import reply as output
 
@@ -81,6 +93,24 @@ def run(
         print(json.dumps({"system": name, **output.as_json(prompt, reply)}, indent=2, ensure_ascii=False))
     else:
         print(output.as_ranking(reply, [str(path) for path in image or ()]) or output.as_text(reply))
+
+
+def _options(name: str, system: System, settings: Mapping[str, str]) -> dict[str, Any]:
+    """Settings as the options of the system's replies that they name, each read as the option's type.
+
+    Raises:
+        InputError: a setting that no option has, or a value of another type.
+    """
+    from typing import get_type_hints
+
+    from koine.settings import is_readable, read_setting
+
+    kinds = get_type_hints(system.respond)
+    known = [option for option, kind in kinds.items() if option not in _SAID_OTHERWISE and is_readable(kind)]
+    for key in settings:
+        if key not in known:
+            raise InputError.unknown(f"option of {name}", key, known)
+    return {key: read_setting(key, value, kinds[key]) for key, value in settings.items()}
 
 
 def _labelled(name: str, system: object, labels: str | None) -> dict[str, str]:

@@ -95,7 +95,7 @@ def _configured(recipe: Any, files: Mapping[str, object], settings: Mapping[str,
     Raises:
         InputError: nobody has such a setting, or the value is of the wrong type.
     """
-    from koine.training.overrides import read_setting
+    from koine.settings import read_setting
     from koine.training.stage import Stage
 
     kinds = _settable(recipe)

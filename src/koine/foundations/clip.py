@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from koine.errors import InputError
-from koine.foundations.loading_bars import without_bars
 from koine.foundations.tokenizer import END_OF_TEXT, VOCABULARY, load_tokenizer
+from koine.loading_bars import without_bars
 
 if TYPE_CHECKING:
     from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerBase

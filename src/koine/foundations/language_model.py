@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from koine.errors import InputError
-from koine.foundations.loading_bars import without_bars
 from koine.foundations.tokenizer import VOCABULARY, load_tokenizer
+from koine.loading_bars import without_bars
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase

@@ -4,7 +4,7 @@ import pytest
 
 from koine.foundations.clip import Clip
 from koine.foundations.language_model import load_language_model
-from koine.foundations.loading_bars import without_bars
+from koine.loading_bars import without_bars
 
 
 @pytest.mark.parametrize("load", [load_language_model, Clip.load])

@@ -60,7 +60,8 @@ def similarities(
         raise InputError.unknown("rescaling of similarities", rescaling, get_args(Rescaling))
     if guided is not None and not bool(guided.any()):
         raise InputError("none of the codebook's words may guide: let one, or train without guidance (alpha=0)")
-    cosines = images @ words.T
+    with torch.autocast(images.device.type, enabled=False):  # thresholds tell words apart by a hundredth of their range
+        cosines = images @ words.T
     if usual is not None:
         cosines = cosines - usual
     known = cosines if guided is None else cosines[:, guided]

@@ -45,6 +45,14 @@ def test_words_that_fit_alike_are_all_the_best():
     assert similarities(IMAGES, WORDS[:1].expand(3, 2)).tolist() == [[1.0, 1.0, 1.0]]
 
 
+def test_autocast_does_not_blur_what_thresholds_compare():
+    generator = torch.Generator().manual_seed(0)
+    images, words = (torch.nn.functional.normalize(torch.randn(n, 8, generator=generator)) for n in (2, 50))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = similarities(images, words)
+    assert torch.equal(found, similarities(images, words))
+
+
 def test_no_word_guides():
     with pytest.raises(InputError, match="none of the codebook's words may guide"):
         similarities(IMAGES, WORDS, guided=torch.zeros(3, dtype=torch.bool))

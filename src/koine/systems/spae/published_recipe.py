@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import interpolate, normalize
@@ -89,10 +90,10 @@ class AdversarialSpae(PreTrainedModel):
 
     def discriminate(self, real: Tensor, fake: Tensor, lecam: float) -> Tensor:
         """The discriminator's own loss, with R1 and LeCam; gradients reach the discriminator only."""
-        of_real, of_fake = self.discriminator(real), self.discriminator(fake.detach())
+        of_real, of_fake = self.discriminator(real).float(), self.discriminator(fake.detach()).float()
         with torch.no_grad():
-            self.mean_real.lerp_(of_real.float().mean(), 1 - AVERAGING)
-            self.mean_fake.lerp_(of_fake.float().mean(), 1 - AVERAGING)
+            self.mean_real.lerp_(of_real.mean(), 1 - AVERAGING)
+            self.mean_fake.lerp_(of_fake.mean(), 1 - AVERAGING)
         regular = lecam_loss(of_real.mean(), of_fake.mean(), self.mean_real, self.mean_fake)
         return discriminator_loss(of_real, of_fake) + gradient_penalty(self.discriminator, real) + lecam * regular
 
@@ -168,7 +169,7 @@ class PublishedRecipe(Recipe):
     def config(self) -> SpaeConfig:
         codes, width = self.vocabulary.table.shape
         grid = self.image_size // 8
-        sides = [side for side in (1, 2, 4, 8, 16, 32) if side < grid]
+        sides = [side for side in (1, 2, 4, 8, 16, 32) if side < grid and grid % side == 0]
         return SpaeConfig(
             image_size=self.image_size,
             filters=PUBLISHED_FILTERS[self.size],
@@ -183,14 +184,17 @@ class PublishedRecipe(Recipe):
         """The frozen CLIP."""
         from transformers import CLIPModel
 
-        return CLIPModel.from_pretrained(self.clip).eval().requires_grad_(False)
+        return _frozen(CLIPModel, self.clip, "CLIP (clip)")
 
     @cached_property
     def words(self) -> Tensor:
         """Unit vectors [codes, dim] of the codebook's words."""
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(self.clip)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self.clip)
+        except (OSError, ValueError) as error:
+            raise InputError(f"the CLIP at {self.clip} has no tokenizer: put its files there") from error
 
         def embed(texts: list[str]) -> Tensor:
             ids = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
@@ -206,8 +210,7 @@ class PublishedRecipe(Recipe):
             return None
         from transformers import AutoModelForImageClassification
 
-        model = AutoModelForImageClassification.from_pretrained(self.classifier)
-        return model.eval().requires_grad_(False)
+        return _frozen(AutoModelForImageClassification, self.classifier, "classifier (classifier)")
 
     def build_model(self) -> AdversarialSpae:
         model = AdversarialSpae(self.config)
@@ -242,6 +245,10 @@ class PublishedRecipe(Recipe):
             found |= {"loss": found["loss"] + told_apart, "discriminator": told_apart}
         return found
 
+    def rebuilt(self, model: Any) -> frozenset[str]:
+        """The language model's table, up to a gigabyte that checkpoints and other processes need not be sent."""
+        return frozenset({"spae.table", "spae.token_ids"})
+
     def save(self, model: Any, folder: Path) -> None:
         """The SPAE with its tokenizer for use; the discriminator beside it, to go on from."""
         from safetensors.torch import save_file
@@ -266,3 +273,21 @@ class PublishedRecipe(Recipe):
         seen = interpolate(pixels, (side, side), mode="bicubic", antialias=True)
         features = guide.get_image_features(pixel_values=(seen - mean) / std).pooler_output
         return similarities(normalize(features.float(), dim=-1), self.words.to(pixels.device), rescaling=self.rescaling)
+
+
+def _frozen(kind: Any, source: str, thing: str) -> nn.Module:
+    """A model of transformers that judges and isn't trained.
+
+    Raises:
+        InputError: it isn't there, or lacks weights, which would be drawn at random.
+    """
+    try:
+        loaded: Any = kind.from_pretrained(source, output_loading_info=True)
+    except (SafetensorError, ImportError, OSError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"there is no {thing} to be read at {source} ({reason}): give a folder or hub id") from error
+    model, report = loaded
+    if missing := sorted(report["missing_keys"]):
+        raise InputError(f"the {thing} at {source} lacks {missing[0]}: give another, or get its files again")
+    frozen: nn.Module = model.eval().requires_grad_(False)
+    return frozen

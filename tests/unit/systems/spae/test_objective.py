@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from koine.systems.spae.discriminator import Discriminator, gradient_penalty
+from koine.systems.spae.model import SpaeModel
 from koine.systems.spae.objective import (
     Objective,
     choice_entropy,
@@ -17,6 +18,7 @@ from koine.systems.spae.objective import (
     spae_loss,
     wordless_loss,
 )
+from tests.unit.systems.spae.conftest import tiny_config
 
 
 @pytest.fixture
@@ -42,10 +44,10 @@ def test_semantic_loss_enters_as_large_as_the_appearance(model, pixels, similari
 
 
 def test_weight_of_the_semantic_loss_carries_no_gradient(model, pixels, similarity):
-    """Doubling the appearance by a constant term doubles the semantic gradient, and adds none of its own."""
+    """A constant term of the appearance adds the semantic gradient in its size, and nothing of its own."""
     similarity[:, 0] = 1.0
     gradients = []
-    for extra in (0.0, 1.0):
+    for extra, part in ((0.0, "loss"), (1.0, "loss"), (0.0, "meaning")):
         model.zero_grad()
         generator = torch.Generator().manual_seed(0)
         found = spae_loss(
@@ -56,9 +58,10 @@ def test_weight_of_the_semantic_loss_carries_no_gradient(model, pixels, similari
             extra=lambda output, extra=extra: output.pixels.new_tensor(extra),
             generator=generator,
         )
-        found["loss"].backward()
+        found[part].backward()
         gradients.append(model.encoder.conv_out.bias.grad.clone())
-    assert not torch.allclose(gradients[0], gradients[1])
+    without, with_term, of_meaning = gradients
+    torch.testing.assert_close(with_term - without, of_meaning / found["meaning"].detach(), atol=1e-5, rtol=1e-3)
 
 
 def test_negative_appearance_does_not_turn_the_guidance_round(model, pixels, similarity):
@@ -106,6 +109,22 @@ def test_entropy_is_added_but_does_not_weigh_the_guidance(model, pixels, similar
     found = spae_loss(model, pixels, objective=Objective(entropy=5.0), similarity=similarity)
     appearance = found["pixels"] + 0.33 * found["commitment"]
     torch.testing.assert_close(found["loss"], 2 * appearance + 5 * found["entropy"])
+
+
+@pytest.mark.parametrize("options", [{}, {"codebook": "learnt", "pyramid": (4,), "thresholds": ()}])
+def test_training_survives_a_batch_that_uses_one_code_only(options, pixels, similarity):
+    torch.manual_seed(0)
+    model = SpaeModel(tiny_config(similarity.shape[1], **options)).train()
+    with torch.no_grad():
+        model.words.fill_(100.0)  # too far for anybody
+        model.words[3] = 0.5
+    similarity[:, 0] = 1.0
+    found = spae_loss(model, pixels[:1].expand(3, -1, -1, -1), objective=Objective(entropy=0.1), similarity=similarity)
+    found["loss"].backward()
+    chosen = model.quantizer(model.encode(pixels)).indices if options else model(pixels).codes.flat_tokens
+    assert (chosen == 3).all()
+    assert found["loss"].isfinite()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
 
 
 def test_start_without_words_keeps_features_about_as_large_as_words(model, pixels):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,12 +22,47 @@ def convert(
         str | None, typer.Option(metavar="MODEL", help="The vision tower, if it isn't the published one.")
     ] = None,
     trust_base: Annotated[bool, typer.Option("--trust-base", help="Go on even if the base looks wrong.")] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="What this system's files don't say, e.g. head=vqa for beit3."),
+    ] = None,
 ) -> None:
     """Convert published weights once, e.g. Ferret's differences to Vicuna v1.3."""
+    from koine.cli.prompt import read_settings
     from koine.registry import find_built, room
 
     name = find_built(system).name
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"--to {target} exists and isn't an empty folder: give a new one")
     beside = {"base": base, "vision_tower": vision_tower, "trust_base": trust_base}
-    print(room(name, "weights").convert(source, target, **{option: value for option, value in beside.items() if value}))
+    options = {option: value for option, value in beside.items() if value}
+    options |= {key: _value(text) for key, text in read_settings(settings or ()).items()}
+    conversion = room(name, "weights").convert
+    _check(name, conversion, options)
+    print(conversion(source, target, **options))
+
+
+def _value(text: str) -> Any:
+    """A number, a list, true, false or null as JSON writes them, or else the text."""
+    import json
+
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _check(name: str, conversion: Callable[..., Path], options: Iterable[str]) -> None:
+    """
+    Raises:
+        InputError: an option that this system's conversion doesn't have. One that takes any checks them itself.
+    """
+    from inspect import Parameter, signature
+
+    parameters = signature(conversion).parameters.values()
+    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = [parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY]
+    for option in options:
+        if option not in known:
+            raise InputError.unknown(f"option of converting {name}", option, known)

@@ -284,6 +284,24 @@ class TestConvert:
         assert main(["convert", "echo", "--from", "delta", "--base", "vicuna", "--to", "new"]) == 0
         assert calls == [("delta", Path("new"), {"base": "vicuna"})] and capsys.readouterr().out == "new\n"
 
+    def test_options_of_one_system_are_set_by_name(self, rooms):
+        calls = []
+
+        def convert(source, out, *, head=None, image_size=None):
+            calls.append((head, image_size))
+            return out
+
+        rooms.weights.convert = convert
+        given = ["--set", "head=vqa", "--set", "image_size=480"]
+        assert main(["convert", "echo", "--from", "file", "--to", "new", *given]) == 0
+        assert calls == [("vqa", 480)]
+
+    @pytest.mark.parametrize("option", [["--set", "heads=vqa"], ["--vision-tower", "clip"]])
+    def test_options_that_a_system_has_not_are_refused(self, rooms, capsys, option):
+        rooms.weights.convert = lambda source, out, *, head=None: pytest.fail("called")
+        assert main(["convert", "echo", "--from", "file", "--to", "new", *option]) == 2
+        assert "option of converting echo" in capsys.readouterr().err
+
     def test_a_folder_with_something_in_it_is_not_overwritten(self, rooms, tmp_path, capsys):
         (tmp_path / "old").mkdir()
         (tmp_path / "old" / "model.safetensors").write_text("precious")

@@ -18,7 +18,14 @@ from koine.foundations.language_model import IN_CONTEXT_WEIGHTS, load_language_m
 from koine.foundations.tokenizer import FILE, load_tokenizer
 from koine.sentence import Image, Part, Reply, Sentence
 from koine.systems.spae.episodes import DIALOGUE, Episode, Piece, Wording, prompt
-from koine.systems.spae.generation import InContextPair, Schedule, decode_progressively
+from koine.systems.spae.generation import (
+    CORRUPTIONS,
+    InContextPair,
+    Schedule,
+    corrupt,
+    decode_progressively,
+    denoise,
+)
 from koine.systems.spae.in_context import InContextModel
 from koine.systems.spae.model import SpaeModel
 from koine.systems.spae.processor import SpaeProcessor
@@ -227,6 +234,58 @@ class Spae:
             schedule=schedule,
             wording=wording,
         )
+        return self._written(flat)
+
+    def denoise(
+        self,
+        query: Image,
+        examples: Sequence[Image],
+        *,
+        shares: Sequence[float] = CORRUPTIONS,
+        layers: int | None = None,
+        schedule: Schedule | None = None,
+        wording: Wording = DIALOGUE,
+        seed: int = 0,
+    ) -> Reply:
+        """A picture whose finer words the language model writes anew, after pictures that lost some of theirs.
+
+        In-context denoising (section 3.4 of the paper). The coarse words stay, of examples and query alike.
+
+        Args:
+            query: the picture to mend: noisy, blurred, with a part painted over.
+            examples: clean pictures, such as variants of one; they are shown in turn, one for each of `shares`.
+            shares: of the words of each shown picture that are replaced by any others on the left side of its pair.
+            layers: how many to write; all by default.
+            seed: of the replacements.
+        Raises:
+            InputError: no examples or shares, more layers than there are, or prompts that don't fit the language model.
+        """
+        if not examples or not shares:
+            raise InputError(
+                f"{len(examples)} pictures and {len(shares)} shares show nothing: give one of each at least"
+            )
+        schedule = schedule or Schedule()
+        length, generator = self.processor.pyramid.length(layers), torch.Generator().manual_seed(seed)
+        *clean, noisy = self.spell([*examples, query]).flat[:, :length]
+        shown = [clean[place % len(clean)] for place in range(len(shares))]
+        size = len(self.model.token_ids)
+        corrupted = [
+            corrupt(codes, share, size, generator, keep=schedule.one_by_one)
+            for codes, share in zip(shown, shares, strict=True)
+        ]
+        flat = denoise(
+            self.language_model,
+            shown,
+            corrupted,
+            noisy,
+            self.model.token_ids.cpu(),
+            schedule=schedule,
+            wording=wording,
+        )
+        return self._written(torch.cat([noisy[: schedule.one_by_one], flat[schedule.one_by_one :]]))
+
+    def _written(self, flat: Tensor) -> Reply:
+        """The picture of codes [n] of whole layers, with their words."""
         tokens = self.processor.pyramid.split(flat[None])
         words = self.processor.words_of([part[0] for part in tokens])
         picture = self.paint(tokens)[0]

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from koine.errors import InputError
 from koine.sentence import Image, Region
+from koine.systems.spae.generation import Schedule
 from koine.systems.spae.in_context import InContextModel
 from koine.systems.spae.system import Spae, processor_of, read_language_model
 from koine.systems.spae.vocabulary import input_table
@@ -71,6 +72,35 @@ def test_generation_after_examples(spae, images):
     reply = spae.generate([("a red ball", images[0]), ("a cube", images[1])], "a ball", layers=2)
     assert [len(layer) for layer in reply.details["layers"]] == [1, 4]
     assert reply.image.size == (16, 16)
+
+
+def test_denoising_keeps_the_coarse_words_and_writes_the_others(spae, images):
+    query, *examples = images
+    reply = spae.denoise(query, examples[:2], shares=(0.5, 0.4), schedule=Schedule(one_by_one=5))
+    spelt = spae.respond(query).details["layers"]
+    assert reply.details["layers"][:2] == spelt[:2]
+    assert [len(layer) for layer in reply.details["layers"]] == [len(layer) for layer in spelt]
+    assert reply.image.size == (16, 16)
+
+
+def test_a_writer_that_repeats_the_clean_side_denoises(spae, images, monkeypatch):
+    """Shown the clean picture itself, a model that copies the last pair's right side gives its words back."""
+
+    def copy(self, prompts, token_ids, *, length):
+        rows = [[piece for piece in pieces if isinstance(piece, list)][-2] for pieces in prompts]
+        return torch.tensor([(row + [int(token_ids[0])] * length)[:length] for row in rows])
+
+    monkeypatch.setattr(InContextModel, "continue_with", copy)
+    reply = spae.denoise(images[1], [images[0]], shares=(0.9,), schedule=Schedule(one_by_one=1))
+    coarse, *finer = reply.details["layers"]
+    assert coarse == spae.respond(images[1]).details["layers"][0]
+    assert finer == spae.respond(images[0]).details["layers"][1:]
+
+
+@pytest.mark.parametrize("given", [{"examples": []}, {"shares": ()}])
+def test_nothing_to_denoise_after(spae, images, given):
+    with pytest.raises(InputError, match="show nothing"):
+        spae.denoise(images[0], **{"examples": [images[1]], **given})
 
 
 def test_generation_from_a_picture(spae, images):

@@ -77,7 +77,7 @@ class Section:
         title: heading.
         lead: a sentence or two that say what there is to see.
         link: address of the paper, or empty.
-        figures, answers, tables: shown in this order.
+        figures, answers, tables: shown in this order; tables of more than eight rows are folded.
     """
 
     title: str

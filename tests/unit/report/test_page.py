@@ -136,6 +136,15 @@ def test_scores_are_counted_per_task_in_order():
     ]
 
 
+def test_long_tables_are_folded_and_stand_behind_the_answers():
+    def page(rows):
+        table = Table("Measured", ["what", "share"], [[f"task {number}", "98 %"] for number in range(rows)])
+        return render(Report("A tour", "", [Section("Ferret", "", answers=[answer("a")], tables=[table])]))
+
+    assert '<details class="wide" open>' in page(8) and '<details class="wide">' in page(9)
+    assert page(9).index("<article") < page(9).index("<details")
+
+
 def test_the_terminal_table_has_a_row_per_task():
     from rich.console import Console
 

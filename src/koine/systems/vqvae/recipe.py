@@ -109,7 +109,7 @@ class NanoRecipe(Recipe):
         prior = replace(
             codes,
             name="prior",
-            steps=3000,
+            steps=12_000,
             learning_rate=1.5e-3,
             weight_decay=0.01,
             trainable=("priors",),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -122,7 +123,8 @@ class Measurements:
         from multiprocessing import get_context
 
         threads = max(1, usable_cores() // jobs)
-        with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_limit_threads, initargs=(threads,)) as pool:
+        own = os.getpid()
+        with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_begin, initargs=(threads, own)) as pool:
             running = {pool.submit(measure, arm, seed): (arm, seed) for arm, seed in missing}
             for done in as_completed(running):
                 self._keep(*running[done], done.result())
@@ -143,10 +145,21 @@ def _key(arm: str, seed: int) -> str:
     return f"{arm}/{seed}"
 
 
-def _limit_threads(threads: int) -> None:
+def _begin(threads: int, study: int) -> None:
+    """What a process that measures does first. `study`: the process that it works for."""
+    import threading
+
     import torch
 
     torch.set_num_threads(threads)
+    threading.Thread(target=_leave_with, args=(study,), daemon=True).start()
+
+
+def _leave_with(study: int) -> None:
+    """Ends this process when the study's is gone: killed, it would leave arms behind that train on for nobody."""
+    while os.getppid() == study:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def judge(name: str, claim: Claim, seeds: Sequence[int], measure: Measure) -> Finding:

@@ -2,11 +2,28 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
 
+import psutil
 import pytest
 
 from koine.errors import InputError
 from koine.evaluation.claims import Claim, Measurements, Reading, judge, study, write_findings
+
+ENDLESS = """
+import sys, time
+from pathlib import Path
+from koine.evaluation.claims import Measurements
+
+def measure(arm, seed):
+    (Path(sys.argv[1]) / f"{arm}.running").write_text(str(__import__("os").getpid()))
+    time.sleep(120)
+
+if __name__ == "__main__":
+    Measurements(Path(sys.argv[1]) / "found.json", {}).collect([("a", 0), ("b", 0)], measure, jobs=2)
+"""
 
 
 def claim(**changes):
@@ -121,3 +138,28 @@ def test_an_arm_can_be_read_off_the_measurement_of_another(tmp_path, monkeypatch
     assert asked == [("a", 0), ("a", 1)]
     [_] = study("toy", claims, ["parts"], 2, tmp_path, **settings)
     assert asked[2:] == [("c", 0), ("c", 1)]
+
+
+def test_a_killed_study_leaves_no_arm_behind(tmp_path):
+    script = tmp_path / "endless.py"
+    script.write_text(ENDLESS)
+    running = subprocess.Popen([sys.executable, str(script), str(tmp_path)])
+    try:
+        numbers = wait_for(lambda: len(found := written(tmp_path)) == 2 and found, seconds=120)
+        workers = [psutil.Process(number) for number in numbers]
+    finally:
+        running.kill()
+        running.wait()
+    wait_for(lambda: all(not one.is_running() or one.status() == psutil.STATUS_ZOMBIE for one in workers), seconds=30)
+
+
+def written(folder):
+    return [int(text) for file in folder.glob("*.running") if (text := file.read_text())]
+
+
+def wait_for(happened, *, seconds):
+    end = time.monotonic() + seconds
+    while not (found := happened()):
+        assert time.monotonic() < end, f"did not happen within {seconds} s"
+        time.sleep(0.1)
+    return found

@@ -63,7 +63,7 @@ POLISHING_MIXTURE = replace(
     colour=3.0,
     named_alike=True,
 )
-"""Of the last stage, after which things called by one word were found (97 % of them) and single things always, but in
+"""Of the last stage, before which things called by one word were found (97 % of them) and single things always, but in
 pictures of five 62 %, by relations 55 %, by pairs of words that name no shape half."""
 
 STARTING_SCENES = 2000

@@ -293,7 +293,14 @@ def load_published(
 
 
 def convert(
-    source: str | os.PathLike[str], out: str | os.PathLike[str], *, max_shard_bytes: int = 4 << 30, **options: Any
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    base: str | os.PathLike[str] | None = None,
+    vision_tower: str | os.PathLike[str] | None = None,
+    base_sha256: str | None = None,
+    trust_base: bool = False,
+    max_shard_bytes: int = 4 << 30,
 ) -> Path:
     """Writes a published Ferret as a folder that `koine.load("ferret", weights=out)` takes.
 
@@ -301,12 +308,14 @@ def convert(
 
     Args:
         out: the folder to write.
+        base, vision_tower, base_sha256, trust_base: see `open_published`.
         max_shard_bytes: about how large a file may become.
-        options: as of `open_published`.
     Raises:
         InputError: see `open_published`; or the folder can't be written.
     """
-    published = open_published(source, **options)
+    published = open_published(
+        source, base=base, vision_tower=vision_tower, base_sha256=base_sha256, trust_base=trust_base
+    )
     _check_sizes(published)
     if published.tokenizer is None:
         raise InputError(f"neither {source} nor its base has a {TOKENIZER_FILE}: put Vicuna's into one of them")

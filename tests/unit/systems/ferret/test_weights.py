@@ -365,6 +365,8 @@ def test_the_command_converts_and_refuses_a_wrong_base_in_one_line(folders, base
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.startswith(f"error: base {other} is not the delta's") and "v1.3" in shown.err
     assert shown.err.count("\n") == 1 and sorted(tmp_path.rglob("*")) == before
+    assert main([*words, "--base", str(folders["base"]), "--set", "heads=2"]) == 2
+    assert "no option of converting ferret 'heads'" in capsys.readouterr().err
     assert main([*words, "--base", str(folders["base"])]) == 0
     assert isinstance(Ferret.load(str(tmp_path / "out")), Ferret)
 

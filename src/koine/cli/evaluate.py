@@ -25,6 +25,7 @@ def evaluate(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Which part of it, e.g. split=testA.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask no more questions than this.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions asked together, where the system can.")] = 32,
     weights: Annotated[str, typer.Option(help="nano, a folder or a hub id.")] = "nano",
     device: Annotated[str | None, typer.Option(help="Where to compute, such as cpu or cuda:0.")] = None,
     out: Annotated[
@@ -47,7 +48,7 @@ def evaluate(
     if data is None or not data.exists():
         raise InputError(f"benchmark {benchmark} needs its published files, {data} is none: give --data DIR")
     examples = protocol.examples(data, images=images, **read_settings(choices or ()))
-    outcome = _ask(load(name, weights, device=device), protocol, examples, limit)
+    outcome = _ask(load(name, weights, device=device), protocol, examples, limit, batch_size)
     if out is not None:
         _write_answers(outcome, out)
     if as_json:
@@ -68,11 +69,14 @@ def _list_benchmarks() -> None:
         print(f"{name}: {protocol.title}\n    {protocol.citation}{choices}")
 
 
-def _ask(system: System, protocol: Benchmark, examples: Iterator[AnnotatedExample], limit: int | None) -> Evaluation:
+def _ask(
+    system: System, protocol: Benchmark, examples: Iterator[AnnotatedExample], limit: int | None, batch_size: int
+) -> Evaluation:
     """All questions, with a count on stderr; how many there will be isn't known beforehand."""
     from rich.console import Console
     from rich.progress import Progress, TimeElapsedColumn
 
+    from koine.evaluation.benchmark import asking
     from koine.evaluation.benchmark import evaluate as ask
     from koine.evaluation.retrieval import RetrievalBenchmark
 
@@ -84,9 +88,10 @@ def _ask(system: System, protocol: Benchmark, examples: Iterator[AnnotatedExampl
             return protocol.run(system, examples, limit=limit, progress=lambda count: bar.update(line, completed=count))
         return ask(
             protocol,
-            lambda prompt: system.respond(*prompt),
+            asking(system),
             examples,
             limit=limit,
+            batch_size=batch_size,
             progress=lambda number, example, answer: bar.update(line, completed=number),
         )
 

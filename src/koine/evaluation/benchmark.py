@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,15 @@ from koine.sentence import Reply, Sentence
 
 if TYPE_CHECKING:
     from koine.data.annotated import AnnotatedExample
+    from koine.registry import System
 
-Respond = Callable[[Sentence], Reply]
+RespondBatch = Callable[[Sequence[Sentence]], Sequence[Reply]]
+
+
+def asking(system: System) -> RespondBatch:
+    """How a system answers many sentences: together where it can (`respond_batch`), else one by one."""
+    together: RespondBatch | None = getattr(system, "respond_batch", None)
+    return together or (lambda prompts: [system.respond(*prompt) for prompt in prompts])
 
 
 @dataclass(frozen=True)
@@ -114,10 +121,11 @@ class Evaluation:
 
 def evaluate(
     benchmark: Benchmark,
-    respond: Respond,
+    respond_batch: RespondBatch,
     examples: Iterable[AnnotatedExample],
     *,
     limit: int | None = None,
+    batch_size: int = 32,
     progress: Callable[[int, AnnotatedExample, Answer], None] | None = None,
     **options: Any,
 ) -> Evaluation:
@@ -126,8 +134,9 @@ def evaluate(
     Pictures are let go as soon as they are answered, so that the size of the data set doesn't matter.
 
     Args:
-        respond: a system's answer to a sentence: `lambda prompt: system.respond(*prompt)`.
+        respond_batch: a system's answers to sentences: `asking(system)`.
         limit: how many questions to ask at most.
+        batch_size: how many are asked together.
         progress: called after each with its number from 1, the example (with its picture) and the answer.
         options: of the protocol, see `Benchmark.score`.
     Raises:
@@ -136,11 +145,14 @@ def evaluate(
     benchmark.check_options(options)  # before hours of answering, not after
     answers: list[Answer] = []
     asked: list[AnnotatedExample] = []
-    for example in islice(examples, limit):
-        answers.append(answer_of(respond(example.prompt)))
-        asked.append(replace(example, prompt=Sentence(), target=Sentence(), history=()))
-        if progress is not None:
-            progress(len(answers), example, answers[-1])
+    questions = islice(examples, limit)
+    while part := list(islice(questions, batch_size)):
+        replies = respond_batch([example.prompt for example in part])
+        for example, reply in zip(part, replies, strict=True):
+            answers.append(answer_of(reply))
+            asked.append(replace(example, prompt=Sentence(), target=Sentence(), history=()))
+            if progress is not None:
+                progress(len(answers), example, answers[-1])
     metrics = benchmark.score(answers, asked, **options)
     return Evaluation(benchmark.name, metrics, tuple(answers), tuple(asked))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from koine.data import DATA_SETS
 from koine.errors import InputError
 from koine.evaluation import BENCHMARKS, load_benchmark
 from koine.evaluation.answers import Answer
-from koine.evaluation.benchmark import evaluate
+from koine.evaluation.benchmark import asking, evaluate
 from koine.sentence import Region, Reply, Sentence
 
 
@@ -35,9 +36,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def first_thing(prompt: Sentence) -> Reply:
+def first_thing(prompts: Sequence[Sentence]) -> list[Reply]:
     """Always finds the first thing."""
-    return Reply("It is ", Region.box(prompt.images[0], 0, 5, 10, 15), ".")
+    return [Reply("It is ", Region.box(prompt.images[0], 0, 5, 10, 15), ".") for prompt in prompts]
+
+
+def yes(prompts: Sequence[Sentence]) -> list[Reply]:
+    return [Reply("Yes.") for _ in prompts]
 
 
 def test_a_system_is_asked_and_scored(folder: Path) -> None:
@@ -57,6 +62,37 @@ def test_a_system_is_asked_and_scored(folder: Path) -> None:
     assert not any(example.prompt or example.target for example in result.examples)  # no picture is kept
 
 
+def test_questions_are_asked_so_many_at_a_time(folder: Path) -> None:
+    benchmark = load_benchmark("refcoco")
+    sizes: list[int] = []
+
+    def respond(prompts: Sequence[Sentence]) -> list[Reply]:
+        sizes.append(len(prompts))
+        return first_thing(prompts)
+
+    result = evaluate(benchmark, respond, benchmark.examples(folder), batch_size=2)
+    assert sizes == [2, 1]
+    assert result == evaluate(benchmark, first_thing, benchmark.examples(folder), batch_size=1)
+
+
+def test_a_system_answers_together_where_it_can() -> None:
+    class Single:
+        @classmethod
+        def load(cls, weights: str = "nano", device: Any = None, dtype: Any = None) -> Single:
+            return cls()
+
+        def respond(self, *parts: Any, **options: Any) -> Reply:
+            return Reply(f"alone: {Sentence(*parts).text}")
+
+    class Together(Single):
+        def respond_batch(self, prompts: Sequence[Sentence]) -> list[Reply]:
+            return [Reply(f"together: {prompt.text}") for prompt in prompts]
+
+    prompts = [Sentence("one"), Sentence("two")]
+    assert [reply.text for reply in asking(Single())(prompts)] == ["alone: one", "alone: two"]
+    assert [reply.text for reply in asking(Together())(prompts)] == ["together: one", "together: two"]
+
+
 def test_the_target_itself_is_right_on_every_example(folder: Path) -> None:
     benchmark = load_benchmark("refcoco")
     examples = list(benchmark.examples(folder))
@@ -70,7 +106,7 @@ def test_written_answers_are_decoded(folder: Path) -> None:
 
 
 def test_a_missing_judge_is_noticed_before_any_question() -> None:
-    def respond(prompt: Sentence) -> Reply:
+    def respond(prompts: Sequence[Sentence]) -> list[Reply]:
         raise AssertionError("no question should be asked")
 
     with pytest.raises(InputError, match="the benchmark ferret-bench needs judge="):
@@ -79,7 +115,7 @@ def test_a_missing_judge_is_noticed_before_any_question() -> None:
 
 def test_a_limit_and_a_choice(folder: Path) -> None:
     benchmark = load_benchmark("pope")
-    result = evaluate(benchmark, lambda prompt: Reply("Yes."), benchmark.examples(folder), limit=1)
+    result = evaluate(benchmark, yes, benchmark.examples(folder), limit=1)
     assert len(result.answers) == 1
     (example,) = benchmark.examples(folder, category="random")
     assert benchmark.score(["yes"], [example])["accuracy"] == 1.0
@@ -90,7 +126,7 @@ def test_replies_must_match_the_examples(folder: Path) -> None:
     with pytest.raises(InputError, match="pope: 1 replies to 2 examples"):
         benchmark.score(["yes"], benchmark.examples(folder))
     with pytest.raises(InputError, match="pope: 0 replies to 0 examples"):
-        evaluate(benchmark, lambda prompt: Reply("Yes."), [])
+        evaluate(benchmark, yes, [])
 
 
 def test_unknown_names_options_and_values(folder: Path) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, Self, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -34,6 +34,17 @@ _HEAD_OF: dict[Use, Head] = {
 }
 _CAPTION_REQUEST = re.compile(r"\s*(describe|caption)\b[^?]*$", re.IGNORECASE)
 _LIKELIEST = 5
+
+
+class _Asked(NamedTuple):
+    """What a sentence holds."""
+
+    images: list[Image]
+    texts: list[str]
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.texts)
 
 
 class Beit3:
@@ -102,31 +113,45 @@ class Beit3:
         Raises:
             InputError: the parts don't fit a use, the weights lack its head, or parts that BEiT-3 can't read.
         """
-        prompt = Sentence(*parts)
-        images, texts = _images_and_texts(prompt)
-        chosen = self._use(images, texts) if use is None else _checked(use)
-        self.model.require(_HEAD_OF[chosen])
+        return self.respond_batch(
+            [Sentence(*parts)], use=use, beams=beams, length_penalty=length_penalty, max_length=max_length
+        )[0]
+
+    @torch.inference_mode()
+    def respond_batch(
+        self,
+        prompts: Sequence[Sentence],
+        *,
+        use: Use | None = None,
+        beams: int = 3,
+        length_penalty: float = 0.6,
+        max_length: int = 64,
+        batch_size: int = 64,
+    ) -> list[Reply]:
+        """Does what each of many sentences asks for, as `respond` does it for one; those of one use go together.
+
+        Args:
+            batch_size: sentences that go through the network together.
+        Raises:
+            InputError: as `respond`.
+        """
+        longest = min(max_length, self.model.config.max_text_tokens)
+        decoding = Decoding(beams=beams, length_penalty=length_penalty, max_length=longest)
+        groups: dict[Use, list[tuple[int, _Asked]]] = {}
+        for number, prompt in enumerate(prompts):
+            images, texts = _images_and_texts(prompt)
+            chosen = self._use(images, texts) if use is None else _checked(use)
+            self.model.require(_HEAD_OF[chosen])
+            groups.setdefault(chosen, []).append((number, _fitting(chosen, images, texts)))
         self.model.eval()
-        with torch.inference_mode():
-            if chosen == "caption":
-                decoding = Decoding(
-                    beams=beams,
-                    length_penalty=length_penalty,
-                    max_length=min(max_length, self.model.config.max_text_tokens),
-                )
-                reply = Reply(self.captions([_one(images, chosen)], decoding)[0])
-            elif chosen == "answer":
-                reply = self._answer(_one(images, chosen), " ".join(texts))
-            elif chosen == "judge":
-                reply = self._judge(images, " ".join(texts))
-            elif chosen == "classify":
-                reply = self._classify(_one(images, chosen))
-            elif chosen == "rank":
-                reply = self._rank(_one(images, chosen), texts)
-            else:
-                reply = self._find(images, " ".join(texts))
-        reply.details["use"] = chosen
-        return reply
+        replies: dict[int, Reply] = {}
+        for chosen, group in groups.items():
+            for part in _runs(group, batch_size):
+                found = self._do(chosen, [asked for _, asked in part], decoding)
+                for (number, _), reply in zip(part, found, strict=True):
+                    reply.details["use"] = chosen
+                    replies[number] = reply
+        return [replies[number] for number in range(len(prompts))]
 
     @torch.inference_mode()
     def answers(self, questions: Sequence[tuple[Image, str]], *, batch_size: int = 64) -> list[str]:
@@ -228,44 +253,48 @@ class Beit3:
             raise InputError(f"{len(images)} pictures and {len(texts)} texts: give several of one and one of the other")
         return "judge" if len(images) == 2 and "nlvr2" in heads else "find"
 
-    def _answer(self, image: Image, question: str) -> Reply:
-        texts = self._texts([question])
-        logits = self.model.answer(self._pixels([image]), texts.input_ids, texts.attention_mask)
-        best = logits[0].float().softmax(dim=0).topk(min(_LIKELIEST, logits.shape[1]))
-        names = [self.processor.answer(place) for place in best.indices.tolist()]
-        return Reply(names[0], details={"scores": dict(zip(names, best.values.tolist(), strict=True)), **_cut(texts)})
+    def _do(self, use: Use, asked: Sequence[_Asked], decoding: Decoding) -> list[Reply]:
+        """Replies to sentences of one use, all at once."""
+        if use == "caption":
+            return [Reply(text) for text in self.captions([one.images[0] for one in asked], decoding)]
+        if use == "classify":
+            return self._classify([one.images[0] for one in asked])
+        if use == "rank":
+            return [self._rank(one.images[0], one.texts) for one in asked]
+        if use == "find":
+            return [self._find(one.images, one.text) for one in asked]
+        texts = self._texts([one.text for one in asked])
+        if use == "answer":
+            return self._answer([one.images[0] for one in asked], texts)
+        return self._judge([one.images for one in asked], texts)
 
-    def _judge(self, images: Sequence[Image], statement: str) -> Reply:
-        if len(images) != 2:
-            raise InputError(
-                f"a statement is judged on a left and a right picture, {len(images)} given: give two, or ask a "
-                "question about the one"
-            )
-        texts = self._texts([statement])
-        left, right = (self._pixels([image]) for image in images)
+    def _answer(self, images: Sequence[Image], texts: Texts) -> list[Reply]:
+        logits = self.model.answer(self._pixels(images), texts.input_ids, texts.attention_mask)
+        likeliest = _likeliest(logits, self.processor.answer)
+        return [Reply(next(iter(one)), details={"scores": one, **_cut(texts, n)}) for n, one in enumerate(likeliest)]
+
+    def _judge(self, pairs: Sequence[Sequence[Image]], texts: Texts) -> list[Reply]:
+        left, right = (self._pixels(side) for side in zip(*pairs, strict=True))
         logits = self.model.judge(left, right, texts.input_ids, texts.attention_mask)
-        chance = float(logits[0].float().softmax(dim=0)[1])
-        return Reply("true" if chance >= 0.5 else "false", details={"probability": chance, **_cut(texts)})
+        chances = logits.float().softmax(dim=1)[:, 1].tolist()
+        return [
+            Reply("true" if chance >= 0.5 else "false", details={"probability": chance, **_cut(texts, number)})
+            for number, chance in enumerate(chances)
+        ]
 
-    def _classify(self, image: Image) -> Reply:
-        pixels = self.processor.class_pixel_values([image])
+    def _classify(self, images: Sequence[Image]) -> list[Reply]:
+        pixels = self.processor.class_pixel_values(images)
         weight = self.model.beit3.vision_embed.proj.weight
-        logits = self.model.classify(pixels.to(weight.device, weight.dtype))
-        best = logits[0].float().softmax(dim=0).topk(min(_LIKELIEST, logits.shape[1]))
-        names = [self.processor.class_name(place) for place in best.indices.tolist()]
-        return Reply(names[0], details={"scores": dict(zip(names, best.values.tolist(), strict=True))})
+        likeliest = _likeliest(self.model.classify(pixels.to(weight.device, weight.dtype)), self.processor.class_name)
+        return [Reply(next(iter(one)), details={"scores": one}) for one in likeliest]
 
     def _rank(self, image: Image, texts: Sequence[str]) -> Reply:
-        if not texts:
-            raise InputError("there are no texts to rank: give at least one beside the picture")
         similarities = self.embed_texts(texts) @ self.embed_images([image])[0]
         order = similarities.argsort(descending=True).tolist()
         ranked: dict[str, Any] = {texts[place]: float(similarities[place]) for place in order}
         return Reply("\n".join(ranked), details={"similarities": ranked})
 
     def _find(self, images: Sequence[Image], text: str) -> Reply:
-        if not images:
-            raise InputError("there are no pictures to find one among: give at least one beside the text")
         similarities = self.embed_images(images) @ self.embed_texts([text])[0]
         index = int(similarities.argmax())
         return Reply(images[index], details={"index": index, "similarities": similarities.tolist()})
@@ -299,14 +328,34 @@ def _checked(use: str) -> Use:
     raise InputError.unknown("use of BEiT-3", use, USES)
 
 
-def _one(images: Sequence[Image], use: str) -> Image:
-    if len(images) != 1:
+def _fitting(use: Use, images: list[Image], texts: list[str]) -> _Asked:
+    """
+    Raises:
+        InputError: this use takes other parts.
+    """
+    if use in ("answer", "caption", "classify", "rank") and len(images) != 1:
         raise InputError(f"to {use}, BEiT-3 looks at one picture, {len(images)} given: give one")
-    return images[0]
+    if use == "judge" and len(images) != 2:
+        raise InputError(
+            f"a statement is judged on a left and a right picture, {len(images)} given: give two, or ask a "
+            "question about the one"
+        )
+    if use == "rank" and not texts:
+        raise InputError("there are no texts to rank: give at least one beside the picture")
+    if use == "find" and not images:
+        raise InputError("there are no pictures to find one among: give at least one beside the text")
+    return _Asked(images, texts)
 
 
-def _cut(texts: Texts) -> dict[str, int]:
-    return {"cut": texts.cut[0]} if texts.cut[0] else {}
+def _likeliest(logits: Tensor, name: Callable[[int], str]) -> list[dict[str, float]]:
+    """The best classes of each row [rows, classes] by name, with probabilities, the best first."""
+    best = logits.float().softmax(dim=1).topk(min(_LIKELIEST, logits.shape[1]))
+    rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [dict(zip(map(name, places), chances, strict=True)) for places, chances in rows]
+
+
+def _cut(texts: Texts, number: int) -> dict[str, int]:
+    return {"cut": texts.cut[number]} if texts.cut[number] else {}
 
 
 def _runs(items: Sequence[T], size: int) -> list[Sequence[T]]:

@@ -10,7 +10,7 @@ import torch
 
 from koine.errors import InputError
 from koine.evaluation.retrieval import DualEncoder
-from koine.sentence import Audio, Image
+from koine.sentence import Audio, Image, Sentence
 from koine.systems.beit3.decoding import Decoding
 from koine.systems.beit3.system import Beit3
 
@@ -81,6 +81,26 @@ def test_vectors_are_of_unit_length_whatever_the_batch(beit3: Beit3) -> None:
     texts = beit3.embed_texts(["a red cube", "two"], batch_size=1)
     assert torch.allclose(images.norm(dim=1), torch.ones(3)) and torch.allclose(texts.norm(dim=1), torch.ones(2))
     assert torch.allclose(texts, beit3.embed_texts(["a red cube", "two"]), atol=1e-5)
+
+
+def test_sentences_of_all_uses_are_answered_in_their_order(beit3: Beit3) -> None:
+    prompts = [
+        Sentence(LEFT, "what colour is the cube?"),
+        Sentence(LEFT),
+        Sentence(LEFT, RIGHT, "both pictures show a ball."),
+        Sentence(RIGHT, "is there a ball " * 20 + "?"),
+        Sentence(LEFT, "a red cube", "a blue ball"),
+        Sentence(RIGHT, LEFT, "both show a ball."),
+        Sentence(LEFT, RIGHT, picture(3), "a red cube"),
+        Sentence(RIGHT),
+    ]
+    together = beit3.respond_batch(prompts, max_length=8, batch_size=2)
+    for prompt, reply in zip(prompts, together, strict=True):
+        alone = beit3.respond(*prompt, max_length=8)
+        assert reply.details["use"] == alone.details["use"] and reply.details.get("cut") == alone.details.get("cut")
+        assert tuple(reply) == tuple(alone)
+        assert reply.details.get("probability") == pytest.approx(alone.details.get("probability"), abs=1e-5)
+    assert together[3].details["cut"] > 0 and "cut" not in together[0].details
 
 
 def test_batches_answer_as_single_questions_do(beit3: Beit3) -> None:

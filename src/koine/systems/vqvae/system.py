@@ -12,9 +12,9 @@ from torch import Tensor
 
 from koine.errors import InputError
 from koine.sentence import Image, Part, Reply, Sentence
-from koine.systems.vqvae.likelihood import NATS_PER_BIT
+from koine.systems.vqvae.likelihood import NATS_PER_BIT, bits_per_dim, fitted_deviation, gaussian_bits
 from koine.systems.vqvae.model import VQVAEModel
-from koine.systems.vqvae.processor import VQVAEProcessor, psnr, request_of
+from koine.systems.vqvae.processor import VQVAEProcessor, psnr, request_of, to_levels
 from koine.systems.vqvae.sampling import SamplingOptions
 from koine.systems.vqvae.weights import NANO_WEIGHTS, load_folder
 
@@ -75,7 +75,9 @@ class VQVAE:
         Returns:
             For a picture: its reconstruction, of the same size unless it was shrunk (`VQVAEProcessor.encode`). In
             `details`: `codes`, for each level the rows of its grid; `psnr` in decibels; `bits` of all codes at
-            log2 K each; and if the model has a prior, `prior_bits` under it. Else the new pictures, and their `codes`.
+            log2 K each; and if the model has a prior, `prior_bits` under it, and `bits_per_dim` of the picture,
+            whose Gaussian pixels have the deviation that fits this picture best. Else the new pictures, and their
+            `codes`.
         Raises:
             InputError: parts that aren't pictures or words, more than one picture, a picture and words, or words that
                 the prior doesn't know.
@@ -132,7 +134,8 @@ class VQVAE:
     def _rebuilt(self, image: Image) -> Reply:
         pixels, size = self._pixels(image)
         grids = self.model.encode(pixels)
-        [rebuilt] = self.processor.decode(self.model.decode(grids), size)
+        decoded = self.model.decode(grids)
+        [rebuilt] = self.processor.decode(decoded, size)
         [original] = self.processor.decode(pixels, size)
         details: dict[str, Any] = {
             "codes": [grid[0].tolist() for grid in grids],
@@ -140,7 +143,14 @@ class VQVAE:
             "bits": sum(grid.numel() for grid in grids) * torch.tensor(float(self.model.config.codes)).log2().item(),
         }
         if len(self.model.priors):
-            details["prior_bits"] = float(self.model.prior_nats(grids).sum()) / NATS_PER_BIT
+            nats, (width, height) = self.model.prior_nats(grids), size
+            levels, means = (
+                to_levels(one.float(), self.model.config)[:, :, :height, :width] for one in (pixels, decoded)
+            )
+            levels = levels.round()  # as they were before the model's range
+            pixel_bits = gaussian_bits(levels, means, fitted_deviation([levels], [means]))
+            details["prior_bits"] = float(nats.sum()) / NATS_PER_BIT
+            details["bits_per_dim"] = float(bits_per_dim(pixel_bits, nats))
         return Reply(rebuilt, details=details)
 
     def _drawn(

@@ -30,6 +30,15 @@ def test_a_picture_of_any_size_is_rebuilt_at_that_size(vqvae: VQVAE, width: int,
     assert reply.details["prior_bits"] > 0 and np.isfinite(reply.details["psnr"])
 
 
+def test_bits_per_dimension_are_those_of_a_gaussian_and_of_the_codes(vqvae: VQVAE) -> None:
+    image = picture(33, 18)
+    reply = vqvae.respond(image)
+    assert reply.image is not None
+    squared = np.square(reply.image.pixels.astype(float) - image.pixels).mean()
+    pixels = 0.5 * np.log2(2 * np.pi * np.e * squared)
+    assert reply.details["bits_per_dim"] == pytest.approx(pixels + reply.details["prior_bits"] / (33 * 18 * 3), abs=0.1)
+
+
 def test_codes_give_the_reconstruction_again(vqvae: VQVAE) -> None:
     image = picture(16, 12)
     assert vqvae.decode(vqvae.encode(image)) == vqvae.respond(image).image

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
+from koine.data.world_vision_language import plain_caption
 from koine.foundations.clip import NANO_WEIGHTS
 from koine.systems.beit3 import claims
 from koine.systems.beit3.claims import ARMS, CLAIMS, CODEBOOKS, POSITIONS
 from koine.systems.beit3.config import HEADS
 from koine.world import cache
+from koine.world.facts import VALUES
 
 from . import speaking
 
@@ -39,6 +44,32 @@ def test_measurements_have_the_metrics_that_decide(tmp_path: Path, monkeypatch: 
     assert masked["gained by the picture"] == pytest.approx(
         masked["colour words with the picture"] - masked["colour words without it"]
     )
+
+
+def test_the_last_colour_of_each_caption_is_hidden_and_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOINE_CACHE", str(tmp_path))
+    monkeypatch.setattr(cache, "SHARD", 20)
+    monkeypatch.setattr(claims, "JUDGED", 10)
+    beit3 = speaking.system(tmp_path, heads=["pretraining"], image_size=64, max_text_tokens=200)
+    tokenizer, config, asked = beit3.processor.tokenizer, beit3.model.config, []
+    assert tokenizer is not None
+    (red,) = tokenizer.segments(["red"])[0]
+
+    def predict(pixels: object, ids: torch.Tensor, *, attention_mask: object, token_mask: torch.Tensor) -> object:
+        """With a picture it always says red, without one nothing that is a word."""
+        asked.append((ids, token_mask))
+        said = torch.full((len(ids),), red if pixels is not None else config.pad_token_id)
+        return SimpleNamespace(text_logits=torch.nn.functional.one_hot(said, config.vocab_size).float())
+
+    monkeypatch.setattr(beit3.model, "predict_masked", predict)
+    found = claims.masked_colours(beit3)
+    rng, pattern = np.random.default_rng(61), "|".join(VALUES["colour"])
+    captions = [plain_caption(scene, view, rng) for scene, view in cache.rendered_scenes("test", 20)]
+    last = [colours[-1] for text in captions if (colours := re.findall(rf"\b(?:{pattern})\b", text))]
+    ids, hidden = asked[0]
+    assert len(ids) == len(last) and (hidden.sum(dim=1) == 1).all() and (ids[hidden] == config.mask_token_id).all()
+    assert found["colour words with the picture"] == pytest.approx(last.count("red") / len(last))
+    assert found["colour words without it"] == 0 and last.count("red") > 0
 
 
 def test_the_probe_reads_what_features_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

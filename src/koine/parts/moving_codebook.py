@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from koine.errors import InputError
 from koine.parts.quantize import (
     Estimator,
     Quantized,
@@ -102,11 +103,13 @@ class EMAVectorQuantizer(nn.Module):
         """[.., D] to codes; in training the codebook moves, after they are chosen.
 
         Raises:
-            InputError: another width than the codebook's.
+            InputError: another width than the codebook's; or, in training, a codebook in half precision.
         """
         check_width(vectors, self.codebook)
-        flat = vectors.detach().reshape(-1, vectors.shape[-1]).float()
+        flat = _flat(vectors, self.codebook)
         learns = self.training and len(flat) > 0
+        if learns:
+            _check_precision(self.codebook)
         if learns and not self.started:
             self._start(flat)
         indices = nearest_codes(flat, self.codebook)
@@ -185,11 +188,13 @@ class SphericalQuantizer(nn.Module):
         """[.., D] of any length to unit codes.
 
         Raises:
-            InputError: another width than the codebook's.
+            InputError: another width than the codebook's; or, in training, a codebook in half precision.
         """
         check_width(vectors, self.codebook)
         vectors = F.normalize(vectors, dim=-1)
-        flat = vectors.detach().reshape(-1, vectors.shape[-1]).float()
+        flat = _flat(vectors, self.codebook)
+        if self.training:
+            _check_precision(self.codebook)
         if self.training and len(flat) and not self.started:
             self.codebook.copy_(k_means_start(flat, len(self.codebook), cosine=True))
             self.started.fill_(True)
@@ -214,9 +219,23 @@ class SphericalQuantizer(nn.Module):
         counts, sums = sums_by_code(vectors, indices, len(self.codebook))
         if self.training:  # outside training one process may be asked alone
             add_over_processes(counts, sums)
-        self.counts.lerp_(counts, 1 - self.decay)
+        self.counts.lerp_(counts.to(self.counts.dtype), 1 - self.decay)
         if self.training:
             mean = F.normalize(sums / counts.clamp(min=1)[:, None], dim=-1)
             target = torch.where(counts[:, None] > 0, mean, self.codebook)
             self.codebook.copy_(F.normalize(self.codebook.lerp(target, 1 - self.decay), dim=-1))
         return counts
+
+
+def _flat(vectors: Tensor, codebook: Tensor) -> Tensor:
+    """[n, D] without gradients, as precise as the codebook and at least float32."""
+    kind = torch.promote_types(codebook.dtype, torch.float32)
+    return vectors.detach().reshape(-1, vectors.shape[-1]).to(kind)
+
+
+def _check_precision(codebook: Tensor) -> None:
+    if codebook.element_size() < 4:
+        raise InputError(
+            f"a codebook that follows averages in {codebook.dtype} would stand still, for its steps are too small for "
+            "such numbers: keep the model in float32 and train it under autocast"
+        )

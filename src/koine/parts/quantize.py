@@ -49,7 +49,7 @@ def squared_distances(vectors: Tensor, codebook: Tensor) -> Tensor:
     Lower precision would confuse codes that lie close together, so autocast is off inside.
     """
     with torch.autocast(vectors.device.type, enabled=False):
-        vectors, codebook = _at_least_float32(vectors), _at_least_float32(codebook)
+        vectors, codebook = _in_one_precision(vectors, codebook)
         squares = vectors.square().sum(1, keepdim=True) + codebook.square().sum(1)
         return torch.addmm(squares, vectors, codebook.T, alpha=-2)
 
@@ -151,7 +151,7 @@ def k_means(vectors: Tensor, means: Tensor, *, iterations: int = 10, cosine: boo
     Returns:
         means [codes, D], and how many vectors chose each in the last iteration, [codes] float32.
     """
-    vectors, means = _at_least_float32(vectors), _at_least_float32(means)
+    vectors, means = _in_one_precision(vectors, means)
     counts = means.new_zeros(len(means))
     for _ in range(iterations):
         chosen = (vectors @ means.T).argmax(dim=1) if cosine else nearest_codes(vectors, means)
@@ -230,8 +230,10 @@ def check_sizes(codes: int, width: int) -> None:
         raise InputError(f"a codebook of {codes} codes of width {width} holds nothing: give at least 1 of each")
 
 
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
+def _in_one_precision(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as float64 if one is, else as float32."""
+    kind = torch.promote_types(torch.promote_types(first.dtype, second.dtype), torch.float32)
+    return first.to(kind), second.to(kind)
 
 
 class VectorQuantizer(nn.Module):

@@ -169,6 +169,28 @@ def test_evaluation_gives_codes_to_the_bit_and_moves_none(build: Callable[[], nn
     assert torch.equal(quantizer.codebook, before)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("build", EVERY.values(), ids=EVERY)
+def test_a_model_of_any_precision_finds_the_same_codes(build: Callable[[], nn.Module], kind: torch.dtype) -> None:
+    quantizer = build().eval()
+    quantizer.codebook.data = quantizer.codebook.bfloat16().half().float()  # type: ignore[operator, union-attr]
+    vectors = quantizer.codebook[torch.tensor([[3, 7, 11]])].detach().clone()  # type: ignore[index]
+    found = quantizer.to(kind)(vectors.to(kind))
+    assert found.indices.tolist() == [[3, 7, 11]] and found.vectors.dtype == kind
+
+
+@pytest.mark.parametrize("name", ["sonnet", "zalando", "restarted", "spherical"])
+def test_averages_are_followed_in_double_precision_and_refused_in_half(name: str) -> None:
+    """In half precision a step of a hundredth is lost, and nobody would see that nothing is learnt."""
+    quantizer = EVERY[name]().double()
+    before = quantizer.codebook.clone()  # type: ignore[operator, union-attr]
+    quantizer(torch.randn(40, 4, dtype=torch.float64))
+    assert not torch.equal(quantizer.codebook, before)  # type: ignore[arg-type]
+    for kind in (torch.float16, torch.bfloat16):
+        with pytest.raises(InputError, match=f"averages in {kind} would stand still.*train it under autocast"):
+            EVERY[name]().to(kind)(torch.randn(40, 4, dtype=kind))
+
+
 @pytest.mark.parametrize("build", EVERY.values(), ids=EVERY)
 def test_a_saved_codebook_goes_on_as_if_never_stopped(build: Callable[[], nn.Module]) -> None:
     first, second = build(), build()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, get_args
 
 from transformers import PreTrainedConfig
@@ -12,6 +13,17 @@ Codebook = Literal["ema", "gradient", "spherical"]
 Output = Literal["linear", "tanh"]
 Prior = Literal["none", "pixelcnn", "pixelsnail"]
 _CHOICES: dict[str, Any] = {"codebook": Codebook, "output": Output, "prior": Prior}
+_LEAST = {"channels": 1, "width": 1, "first_width": 1, "block_width": 1, "codes": 1, "code_width": 1} | {
+    "blocks": 0,
+    "codes_per_cell": 1,
+    "prior_width": 1,
+    "prior_head": 1,
+    "prior_text_width": 0,
+    "downsamplings": 1,
+}
+"""Fields that count something, and the least that can be built."""
+_RANGES = {"commitment": (0, math.inf), "ema_decay": (0, 1), "ema_epsilon": (0, math.inf)}
+"""Fields that are real numbers: from the first on, below the second."""
 
 SONNET: dict[str, Any] = {"data_variance": 0.06327}
 """DeepMind's example for CIFAR-10, whose pixels vary by that; otherwise what the fields of `VQVAEConfig` say."""
@@ -144,6 +156,7 @@ class VQVAEConfig(PreTrainedConfig):
         for option, choices in _CHOICES.items():
             if getattr(self, option) not in get_args(choices):
                 raise InputError.unknown(f"{option} of a VQ-VAE", getattr(self, option), get_args(choices))
+        self._check_numbers()
         self.pixel_range = list(self.pixel_range)
         self.prior_labels = [list(words) for words in self.prior_labels]
         self._check_widths()
@@ -151,8 +164,6 @@ class VQVAEConfig(PreTrainedConfig):
             raise InputError(
                 f"levels {self.levels} in {self.dimensions} dimensions can't be built: give 1 or 2 of each"
             )
-        if self.downsamplings < 1:
-            raise InputError(f"downsamplings {self.downsamplings} leave pictures as they are: give at least 1")
         if self.prior_layers < 1:
             raise InputError(
                 f"prior_layers {self.prior_layers}: without a layer a code would see itself: give at least 1"
@@ -169,6 +180,24 @@ class VQVAEConfig(PreTrainedConfig):
             side = self.image_size // self.stride
             self.prior_grid = [*[side] * (self.dimensions - 1), side * self.codes_per_cell]
         self.prior_grid = list(self.prior_grid)
+
+    def _check_numbers(self) -> None:
+        """
+        Raises:
+            InputError: a count or a weight that nothing can be built with, or lists that are none.
+        """
+        for option, least in _LEAST.items():
+            value = getattr(self, option)
+            if not isinstance(value, int) or value < least:
+                raise InputError(f"{option} of a VQ-VAE is {value!r}: give a whole number of at least {least}")
+        for option, (low, high) in _RANGES.items():
+            value = getattr(self, option)
+            if not isinstance(value, int | float) or not low <= value < high:
+                raise InputError(f"{option} of a VQ-VAE is {value!r}: give a number from {low} on, below {high}")
+        for option in ("pixel_range", "prior_labels"):
+            value = getattr(self, option)
+            if not isinstance(value, list | tuple) or [] in value or () in value:
+                raise InputError(f"{option} of a VQ-VAE is {value!r}: give a list, and no empty ones in it")
 
     def _check_widths(self) -> None:
         """
@@ -189,7 +218,7 @@ class VQVAEConfig(PreTrainedConfig):
                 f"first_width {self.first_width} isn't width {self.width}: make them equal, or set entry_convolution"
             )
         single = self.levels > 1 or not self.projection or not self.entry_convolution
-        if self.codes_per_cell < 1 or (self.codes_per_cell > 1 and single):
+        if self.codes_per_cell > 1 and single:
             raise InputError(
                 f"codes_per_cell {self.codes_per_cell} with {self.levels} levels, projection={self.projection} and "
                 f"entry_convolution={self.entry_convolution}: several codes take one level and both of these"
@@ -205,10 +234,13 @@ class VQVAEConfig(PreTrainedConfig):
         """The configuration of that name in `PUBLISHED`, with some fields changed.
 
         Raises:
-            InputError: there is none of that name.
+            InputError: there is none of that name, or no such field.
         """
         if name not in PUBLISHED:
             raise InputError.unknown("published VQ-VAE", name, PUBLISHED)
+        for option in options:
+            if option not in cls.__annotations__:
+                raise InputError.unknown("option of a VQ-VAE", option, cls.__annotations__)
         settings = {**PUBLISHED[name], **options}
         if name == "pytorch-vqvae":
             settings.setdefault("codebook_spread", 1 / settings.get("codes", cls.codes))

@@ -99,7 +99,13 @@ class VQVAE:
         return Reply(*pictures, details={"codes": [[grid.tolist() for grid in of_one] for of_one in grids]})
 
     def sample(
-        self, count: int, condition: str = "", *, seed: int = 0, options: SamplingOptions | None = None
+        self,
+        count: int,
+        condition: str = "",
+        *,
+        seed: int = 0,
+        options: SamplingOptions | None = None,
+        grid: Sequence[int] | None = None,
     ) -> list[Image]:
         """New pictures from the prior.
 
@@ -109,10 +115,11 @@ class VQVAE:
                 shape, each of which may be left out. A prior that takes texts takes any.
             seed: the same seed draws the same pictures.
             options: by default everything as the prior says, with `GUIDANCE`.
+            grid: rows and columns of the coarsest grid of codes, by default those that the prior learnt.
         Raises:
-            InputError: the model has no prior, or a word that it doesn't know.
+            InputError: the model has no prior, a word that it doesn't know, or a grid that can't be drawn.
         """
-        return self._drawn(count, condition, seed, options or SamplingOptions(guidance=GUIDANCE))[0]
+        return self._drawn(count, condition, seed, options or SamplingOptions(guidance=GUIDANCE), grid)[0]
 
     @torch.inference_mode()
     def encode(self, image: Image) -> list[Tensor]:
@@ -121,9 +128,17 @@ class VQVAE:
         return [grid[0].cpu() for grid in grids]
 
     @torch.inference_mode()
-    def decode(self, grids: Sequence[Tensor]) -> Image:
-        """The picture of grids of codes [rows, columns], coarse to fine."""
-        pixels = self.model.decode([grid[None].to(self.model.device) for grid in grids])
+    def decode(self, grids: Sequence[Tensor | Sequence[Sequence[int]]]) -> Image:
+        """The picture of grids of codes [rows, columns], coarse to fine: tensors, or lists as in a reply's details.
+
+        Raises:
+            InputError: see `VQVAEModel.decode`; or rows of different lengths.
+        """
+        try:
+            tensors = [torch.as_tensor(grid, device=self.model.device) for grid in grids]
+        except (TypeError, ValueError) as error:
+            raise InputError(f"a grid of codes isn't one ({error}): give rows of whole numbers, all as long") from error
+        pixels = self.model.decode([grid[None] for grid in tensors])
         return self.processor.decode(pixels)[0]
 
     def _pixels(self, image: Image) -> tuple[Tensor, tuple[int, int]]:
@@ -154,7 +169,7 @@ class VQVAE:
         return Reply(rebuilt, details=details)
 
     def _drawn(
-        self, count: int, request: str, seed: int, options: SamplingOptions
+        self, count: int, request: str, seed: int, options: SamplingOptions, grid: Sequence[int] | None = None
     ) -> tuple[list[Image], list[list[Tensor]]]:
         """New pictures and the grids of each."""
         if count < 1:
@@ -166,7 +181,8 @@ class VQVAE:
             classes = self.processor.classes(request)
             classes = None if classes is None else classes.expand(count, -1).to(self.model.device)
         generator = torch.Generator().manual_seed(seed)
-        grids = self.model.sample(count, classes=classes, text=text, options=options, generator=generator)
+        conditions = {"classes": classes, "text": text}
+        grids = self.model.sample(count, **conditions, options=options, generator=generator, grid=grid)
         with torch.inference_mode():
             pictures = self.processor.decode(self.model.decode(grids))
         return pictures, [list(of_one) for of_one in zip(*(grid.cpu() for grid in grids), strict=True)]

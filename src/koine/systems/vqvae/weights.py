@@ -17,6 +17,7 @@ from torch import Tensor
 
 from koine.errors import InputError
 from koine.files import write_atomically
+from koine.loading_bars import without_reports
 from koine.systems.vqvae.config import VQVAEConfig
 from koine.systems.vqvae.model import VQVAEModel
 from koine.systems.vqvae.published_names import State, from_pixelcnn, from_pytorch_vqvae, from_vqvae2
@@ -55,8 +56,12 @@ def infer_autoencoder(published: Mapping[str, Tensor], **options: Any) -> tuple[
             same = dict.fromkeys(("width", "first_width", "block_width", "code_width"), width)
             sizes = {**same, "codes": codes, "channels": names["encoder.0.weight"].shape[1]}
             return VQVAEConfig.published("pytorch-vqvae", **{**sizes, **options}), from_pytorch_vqvae(names)
-    except (KeyError, IndexError, ValueError) as error:
+    except KeyError as error:
         raise InputError(f"the checkpoint lacks {error} of a VQ-VAE: give a whole one") from error
+    except (IndexError, ValueError) as error:
+        raise InputError(
+            f"the checkpoint lacks blocks of a VQ-VAE, or its tensors have other shapes ({error}): give a whole one"
+        ) from error
     raise InputError("the checkpoint is no VQ-VAE that koine knows: give a VQ-VAE-2's or a pytorch-vqvae's")
 
 
@@ -80,6 +85,10 @@ def infer_pixelcnn(published: Mapping[str, Tensor]) -> tuple[dict[str, Any], Sta
         }
     except KeyError as error:
         raise InputError(f"the checkpoint lacks {error} of a gated PixelCNN: give pytorch-vqvae's prior") from error
+    except IndexError as error:
+        raise InputError(
+            f"the checkpoint's tensors aren't a gated PixelCNN's ({error}): give pytorch-vqvae's"
+        ) from error
     return fields, from_pixelcnn(names)
 
 
@@ -184,7 +193,9 @@ def read_published(path: Path) -> State:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise InputError(f"{path} is no readable checkpoint ({reason}): fetch it again") from error
     state = content.get("model", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
+    ):
         raise InputError(f"{path} holds no state dict: give a VQ-VAE's checkpoint")
     return state
 
@@ -199,16 +210,26 @@ def load_folder(
     """
     try:
         config = json.loads((Path(folder) / "config.json").read_text()) if Path(folder).is_dir() else {}
-        if config.get("model_type", VQVAEConfig.model_type) != VQVAEConfig.model_type:
-            raise InputError(f"{folder} holds a model of type {config['model_type']!r}, no VQ-VAE of koine's")
-        loaded: Any = VQVAEModel.from_pretrained(folder, dtype=dtype or torch.float32, output_loading_info=True)
+        kind = config.get("model_type", VQVAEConfig.model_type) if isinstance(config, dict) else None
+        if kind != VQVAEConfig.model_type:
+            raise InputError(f"{folder} holds a model of type {kind!r}, no VQ-VAE of koine's: give another folder")
+        with without_reports():
+            loaded: Any = VQVAEModel.from_pretrained(
+                folder, dtype=dtype or torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         if isinstance(error, InputError):
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise InputError(f"{folder} holds no readable VQ-VAE ({reason}): give a folder that koine made") from error
     model, notes = loaded
-    for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+    if others := sorted(notes["mismatched_keys"]):
+        name, given, expected = others[0]
+        raise InputError(
+            f"{folder} is damaged: {name} has the shape {list(given)}, and {list(expected)} by its config: give "
+            "weights and config of one model"
+        )
+    for fault in ("missing_keys", "unexpected_keys"):
         if notes[fault]:
             raise InputError(f"{folder} is damaged: {fault.replace('_', ' ')} {sorted(map(str, notes[fault]))[0]}")
     return model.to(device or "cpu").eval()

@@ -179,7 +179,7 @@ def test_a_model_without_a_prior_says_so() -> None:
         ({"codebook": "frozen"}, "no codebook of a VQ-VAE 'frozen'"),
         ({"image_size": 18}, "isn't a multiple of 4"),
         ({"image_size": 0}, "isn't a multiple of 4"),
-        ({"downsamplings": 0}, "downsamplings 0"),
+        ({"downsamplings": 0}, "downsamplings of a VQ-VAE is 0"),
         ({"projection": False}, "make them equal"),
         ({"levels": 3}, "levels 3"),
         ({"levels": 2}, "take prior='pixelsnail'"),
@@ -189,6 +189,14 @@ def test_a_model_without_a_prior_says_so() -> None:
         ({"pixel_range": (0.5, 0.5)}, "pixel_range"),
         ({"data_variance": 0.0}, "data_variance 0.0"),
         ({"prior_layers": 0}, "prior_layers 0"),
+        ({"width": 0}, "width of a VQ-VAE is 0: give a whole number of at least 1"),
+        ({"width": "8"}, "width of a VQ-VAE is '8'"),
+        ({"blocks": -1}, "blocks of a VQ-VAE is -1: give a whole number of at least 0"),
+        ({"codes": 0}, "codes of a VQ-VAE is 0"),
+        ({"ema_decay": 1.0}, "ema_decay of a VQ-VAE is 1.0: give a number from 0 on, below 1"),
+        ({"commitment": float("nan")}, "commitment of a VQ-VAE is nan"),
+        ({"pixel_range": None}, "pixel_range of a VQ-VAE is None: give a list"),
+        ({"prior_labels": [["red"], []]}, "no empty ones in it"),
     ],
 )
 def test_configurations_that_cannot_be_built_are_bad_input(options: dict[str, Any], words: str) -> None:
@@ -196,3 +204,5 @@ def test_configurations_that_cannot_be_built_are_bad_input(options: dict[str, An
         VQVAEModel(VQVAEConfig(**{**TINY, **options}))
     with pytest.raises(InputError, match="no published VQ-VAE 'sonet'"):
         VQVAEConfig.published("sonet")
+    with pytest.raises(InputError, match="no option of a VQ-VAE 'widht': did you mean 'width'"):
+        VQVAEConfig.published("sonnet", widht=8)

@@ -42,6 +42,14 @@ def test_bits_per_dimension_are_those_of_a_gaussian_and_of_the_codes(vqvae: VQVA
 def test_codes_give_the_reconstruction_again(vqvae: VQVAE) -> None:
     image = picture(16, 12)
     assert vqvae.decode(vqvae.encode(image)) == vqvae.respond(image).image
+    reply = vqvae.respond(image)
+    assert vqvae.decode(reply.details["codes"]) == reply.image
+    with pytest.raises(InputError, match="give rows of whole numbers, all as long"):
+        vqvae.decode([[[1, 2], [3]]])
+
+
+def test_a_grid_of_other_sides_is_drawn(vqvae: VQVAE) -> None:
+    assert [one.size for one in vqvae.sample(2, "red", grid=(3, 7))] == [(28, 12)] * 2
 
 
 def test_a_huge_picture_is_shrunk_first(vqvae: VQVAE, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from pytest import CaptureFixture
 from torch import Tensor
 
 from koine.errors import InputError
@@ -135,3 +137,39 @@ def test_a_folder_of_another_model_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "clip"}')
     with pytest.raises(InputError, match="a model of type 'clip', no VQ-VAE"):
         load_folder(tmp_path)
+
+
+def test_folders_whose_config_is_another_models(model: VQVAEModel, tmp_path: Path, capfd: CaptureFixture[str]) -> None:
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "code_width": 5}))
+    capfd.readouterr()
+    with pytest.raises(InputError, match=r"has the shape \[.*\], and \[.*\] by its config"):
+        load_folder(tmp_path)
+    assert "REPORT" not in capfd.readouterr().err, "an error is one line"
+    (tmp_path / "config.json").write_text("[1]")
+    with pytest.raises(InputError, match="a model of type None, no VQ-VAE"):
+        load_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({"quantize_t.embed": torch.zeros(4)}, "other shapes"),
+        ({"codebook.embedding.weight": torch.zeros(4, 8), "encoder.0.weight": torch.zeros(3)}, "other shapes"),
+        ({"codebook.embedding.weight": torch.zeros(4, 8)}, r"lacks 'encoder\.0\.weight'"),
+        ({1: torch.zeros(4)}, "holds no state dict"),
+    ],
+)
+def test_checkpoints_that_are_cut_or_strange_leave_nothing_behind(
+    state: dict[str, Tensor], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=words):
+        convert(saved(state, tmp_path / "some.pt"), tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["some.pt"]
+
+
+def test_a_vqvae2_without_its_decoder(tmp_path: Path) -> None:
+    state = {name: tensor for name, tensor in published("torch/vqvae2.").items() if not name.startswith("dec.")}
+    with pytest.raises(InputError, match="lacks blocks of a VQ-VAE"):
+        convert(saved(state, tmp_path / "some.pt"), tmp_path / "out")

@@ -44,7 +44,7 @@ def sample(
     if given is not None and given.shape != uniforms.shape:
         raise InputError(f"given codes {list(given.shape)} don't cover the grid: give {list(uniforms.shape)}")
     device = prior.embedding.weight.device
-    uniforms = uniforms.to(device)
+    uniforms, given = uniforms.to(device), None if given is None else given.to(device)
     count, rows, columns = uniforms.shape
     conditions = [layer.asked(classes, text) for layer in prior.layers]
     copies = 2 if options.guidance != 1 and (classes is not None or text is not None) else 1

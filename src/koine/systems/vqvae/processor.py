@@ -1,4 +1,4 @@
-"""Pictures to pixels and back, and words to what the prior was taught to draw."""
+"""Pictures and sounds to tensors and back, and words to what the prior was taught to draw."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from koine.errors import InputError
-from koine.sentence import Image
+from koine.sentence import Audio, Image
 from koine.systems.vqvae.config import VQVAEConfig
 from koine.systems.vqvae.pixelcnn import UNSAID
 
@@ -75,6 +75,33 @@ class VQVAEProcessor:
         return [
             Image(picture.numpy()) for picture in from_model_range(pixels[:, :, :height, :width], self.config).cpu()
         ]
+
+    def encode_sound(self, sound: Audio) -> Tensor:
+        """A sound of any length as float32 [1, 1, samples] in the model's range, as many as fill codes.
+
+        The last sample is repeated up to a multiple of the stride. Nothing is resampled: the rate is to be that of the
+        sounds that were trained on.
+
+        Raises:
+            InputError: it is shorter than one code, or the model doesn't take sounds of one channel.
+        """
+        config, count = self.config, len(sound.samples)
+        if config.dimensions != 1 or config.channels != 1:
+            raise InputError(
+                f"this VQ-VAE takes {config.channels} channels in {config.dimensions} dimensions, no sounds: take one "
+                "of signals (VQVAEConfig.published('speech'))"
+            )
+        if count < config.stride:
+            raise InputError(f"the sound has {count} samples, fewer than the {config.stride} of one code: give more")
+        low, high = config.pixel_range
+        samples = (torch.from_numpy(np.array(sound.samples))[None, None] + 1) * ((high - low) / 2) + low
+        return F.pad(samples, (0, -count % config.stride), mode="replicate")
+
+    def decode_sound(self, samples: Tensor, like: Audio) -> Audio:
+        """The sound of [1, 1, samples] in the model's range, cut to it, as long as another and of its rate."""
+        low, high = self.config.pixel_range
+        full_scale = (samples[0, 0, : len(like.samples)].float() - low) * (2 / (high - low)) - 1
+        return Audio(full_scale.clamp(-1, 1).cpu().numpy(), like.rate)
 
     def classes(self, request: str) -> Tensor | None:
         """[1, attributes] long: what the words ask for, `UNSAID` where they leave it open; None for no words.

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from koine.errors import InputError
-from koine.sentence import Image, Part, Reply, Sentence
-from koine.systems.vqvae.likelihood import NATS_PER_BIT, bits_per_dim, fitted_deviation, gaussian_bits
+from koine.sentence import Audio, Image, Part, Reply, Sentence
+from koine.systems.vqvae.likelihood import NATS_PER_BIT, bits_per_dim, fitted_deviation, gaussian_bits, uniform_bits
 from koine.systems.vqvae.model import VQVAEModel
 from koine.systems.vqvae.processor import VQVAEProcessor, psnr, request_of, to_levels
 from koine.systems.vqvae.sampling import SamplingOptions
@@ -65,10 +66,10 @@ class VQVAE:
         top_p: float = 1.0,
         guidance: float = GUIDANCE,
     ) -> Reply:
-        """Rebuilds a picture from its codes, or draws new pictures.
+        """Rebuilds a picture, or with a model of signals a sound, from its codes, or draws new pictures.
 
         Args:
-            parts: one picture; or words for what a new one is to show, or nothing at all.
+            parts: one picture or sound; or words for what a new one is to show, or nothing at all.
             samples: how many new pictures.
             seed: of what is drawn.
             temperature, top_k, top_p, guidance: see `SamplingOptions`.
@@ -76,24 +77,25 @@ class VQVAE:
             For a picture: its reconstruction, of the same size unless it was shrunk (`VQVAEProcessor.encode`). In
             `details`: `codes`, for each level the rows of its grid; `psnr` in decibels; `bits` of all codes at
             log2 K each; and if the model has a prior, `prior_bits` under it, and `bits_per_dim` of the picture,
-            whose Gaussian pixels have the deviation that fits this picture best. Else the new pictures, and their
-            `codes`.
+            whose Gaussian pixels have the deviation that fits this picture best. For a sound the same, with `snr` in
+            place of `psnr` and without `bits_per_dim`. Else the new pictures, and their `codes`.
         Raises:
-            InputError: parts that aren't pictures or words, more than one picture, a picture and words, or words that
-                the prior doesn't know.
+            InputError: parts that aren't pictures, sounds or words, more than one of the former, one of them and
+                words, or words that the prior doesn't know.
         """
         prompt = Sentence(*parts)
-        if others := [part for part in prompt if not isinstance(part, str | Image)]:
+        if others := [part for part in prompt if not isinstance(part, str | Image | Audio)]:
             raise InputError(
-                f"VQ-VAE reads a picture or words, not a part of kind {type(others[0]).__name__}: leave it out"
+                f"VQ-VAE reads a picture, a sound or words, not a part of kind {type(others[0]).__name__}: leave it out"
             )
-        images, request = prompt.images, request_of([part for part in prompt if isinstance(part, str)])
-        if len(images) > 1:
-            raise InputError(f"{len(images)} pictures: VQ-VAE rebuilds one at a time")
-        if images and request:
+        given = [part for part in prompt if isinstance(part, Image | Audio)]
+        request = request_of([part for part in prompt if isinstance(part, str)])
+        if len(given) > 1:
+            raise InputError(f"{len(given)} pictures or sounds: VQ-VAE rebuilds one at a time")
+        if given and request:
             raise InputError("a picture is rebuilt and words are drawn: give one or the other")
-        if images:
-            return self._rebuilt(images[0])
+        if given:
+            return self._rebuilt(given[0]) if isinstance(given[0], Image) else self._heard(given[0])
         options = SamplingOptions(temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance)
         pictures, grids = self._drawn(samples, request, seed, options)
         return Reply(*pictures, details={"codes": [[grid.tolist() for grid in of_one] for of_one in grids]})
@@ -152,11 +154,7 @@ class VQVAE:
         decoded = self.model.decode(grids)
         [rebuilt] = self.processor.decode(decoded, size)
         [original] = self.processor.decode(pixels, size)
-        details: dict[str, Any] = {
-            "codes": [grid[0].tolist() for grid in grids],
-            "psnr": psnr(original.pixels, rebuilt.pixels),
-            "bits": sum(grid.numel() for grid in grids) * torch.tensor(float(self.model.config.codes)).log2().item(),
-        }
+        details = {"psnr": psnr(original.pixels, rebuilt.pixels), **self._coded(grids)}
         if len(self.model.priors):
             nats, (width, height) = self.model.prior_nats(grids), size
             levels, means = (
@@ -167,6 +165,21 @@ class VQVAE:
             details["prior_bits"] = float(nats.sum()) / NATS_PER_BIT
             details["bits_per_dim"] = float(bits_per_dim(pixel_bits, nats))
         return Reply(rebuilt, details=details)
+
+    @torch.inference_mode()
+    def _heard(self, sound: Audio) -> Reply:
+        samples = self.processor.encode_sound(sound).to(self.model.device, self.model.dtype)
+        grids = self.model.encode(samples)
+        rebuilt = self.processor.decode_sound(self.model.decode(grids), sound)
+        details = {"snr": snr(sound.samples, rebuilt.samples), **self._coded(grids)}
+        if len(self.model.priors):
+            details["prior_bits"] = float(self.model.prior_nats(grids).sum()) / NATS_PER_BIT
+        return Reply(rebuilt, details=details)
+
+    def _coded(self, grids: Sequence[Tensor]) -> dict[str, Any]:
+        """The codes of one picture or sound, and their bits if all are as likely."""
+        bits = sum(grid.numel() for grid in grids) * uniform_bits(self.model.config.codes)
+        return {"codes": [grid[0].tolist() for grid in grids], "bits": bits}
 
     def _drawn(
         self, count: int, request: str, seed: int, options: SamplingOptions, grid: Sequence[int] | None = None
@@ -193,3 +206,10 @@ class VQVAE:
         from koine.foundations.clip import Clip
 
         return Clip.load(self.model.config.prior_text_encoder)
+
+
+def snr(signal: np.ndarray, found: np.ndarray) -> float:
+    """Signal-to-noise ratio in decibels of samples of the same shape; infinite if they are equal."""
+    noise = float(np.square(signal.astype(np.float64) - found).sum())
+    power = float(np.square(signal.astype(np.float64)).sum())
+    return 10 * float(np.log10(power / noise)) if noise and power else float("inf" if not noise else "-inf")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from koine import Image, InputError, Region
+from koine import Audio, Image, InputError, Region
 from koine.systems.vqvae import processor
 from koine.systems.vqvae.config import VQVAEConfig
 from koine.systems.vqvae.model import VQVAEModel
@@ -98,6 +98,39 @@ def test_a_text_reaches_a_prior_that_takes_texts(monkeypatch: pytest.MonkeyPatch
     [expected] = model.sample(2, text=9 * torch.ones(2, 6), options=options, generator=generator)
     assert told.details["codes"] == [[grid.tolist()] for grid in expected]
     assert told != vqvae.respond(samples=2)
+
+
+@pytest.fixture
+def hearing() -> VQVAE:
+    """A VQ-VAE of signals with a prior."""
+    model = VQVAEModel(
+        VQVAEConfig(**{**TINY, "dimensions": 1, "channels": 1, "prior_labels": [], "pixel_range": (-0.5, 0.5)})
+    ).eval()
+    return VQVAE(model, VQVAEProcessor(model.config))
+
+
+def test_a_sound_of_any_length_is_rebuilt_at_that_length(hearing: VQVAE) -> None:
+    sound = Audio(np.sin(np.arange(83, dtype=np.float32)), 16_000)
+    reply = hearing.respond(sound)
+    [rebuilt] = reply
+    assert isinstance(rebuilt, Audio) and rebuilt.rate == 16_000 and rebuilt.samples.shape == (83,)
+    [codes] = reply.details["codes"]
+    assert len(codes) == 21 and reply.details["bits"] == pytest.approx(21 * np.log2(12))
+    assert reply.details["prior_bits"] > 0
+    decoded = 2 * hearing.model.decode([torch.tensor([codes])])[0, 0, :83].detach()
+    np.testing.assert_allclose(rebuilt.samples, decoded.clamp(-1, 1).numpy(), atol=1e-6)
+    noise = np.square(sound.samples - rebuilt.samples).sum()
+    assert reply.details["snr"] == pytest.approx(10 * np.log10(np.square(sound.samples).sum() / noise), abs=1e-3)
+
+
+def test_sounds_that_cannot_be_rebuilt_are_bad_input(vqvae: VQVAE, hearing: VQVAE) -> None:
+    short = Audio(np.zeros(3, np.float32), 16_000)
+    with pytest.raises(InputError, match="3 samples, fewer than the 4 of one code"):
+        hearing.respond(short)
+    with pytest.raises(InputError, match="3 channels in 2 dimensions, no sounds"):
+        vqvae.respond(short)
+    with pytest.raises(InputError, match="2 pictures or sounds"):
+        hearing.respond(short, short)
 
 
 def test_signals_are_no_pictures() -> None:

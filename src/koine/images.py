@@ -63,7 +63,7 @@ def pixels_of_pil(image: PIL.Image.Image) -> NDArray[np.uint8]:
     Returns:
         pixels: [height, width, 3] uint8.
     Raises:
-        InputError: the image has no pixels.
+        InputError: the image has no pixels, or some that aren't numbers.
     """
     import numpy as np
     from PIL import Image as pil
@@ -140,7 +140,9 @@ def _eight_bits(levels: NDArray[np.generic]) -> NDArray[np.uint8]:
     """Levels of a one-channel image of any number type, [height, width], as uint8 (rules in `pixels_of_pil`)."""
     import numpy as np
 
-    values = np.nan_to_num(levels.astype(np.float64))
+    values = levels.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise InputError("the image holds nan or infinite values: give levels that are numbers")
     if levels.dtype == np.uint16 or (levels.dtype.kind in "iu" and values.max() > 255):
         values = values / 257.0
     elif levels.dtype.kind == "f" and values.max() <= 1.0:

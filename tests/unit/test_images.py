@@ -60,6 +60,13 @@ def test_numbers_without_a_fixed_range_are_read_by_their_largest(tmp_path, level
     np.testing.assert_array_equal(read_pixels(path)[0, :, 0], expected)
 
 
+@pytest.mark.parametrize("level", [np.nan, np.inf])
+def test_pixels_that_are_no_numbers_are_bad_input(tmp_path, level):
+    pil.fromarray(np.array([[0.5, level]], np.float32)).save(tmp_path / "depth.tiff")
+    with pytest.raises(InputError, match="nan or infinite values"):
+        read_pixels(tmp_path / "depth.tiff")
+
+
 def test_transparency_is_laid_over_white(tmp_path):
     clear, half = (200, 0, 0, 0), (0, 0, 0, 128)
     image = pil.new("RGBA", (2, 1))

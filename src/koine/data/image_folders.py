@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 IMAGE, LABEL = "image", "label"
-"""Columns of a Hugging Face image data set."""
+"""Columns of a Hugging Face image data set; some call that of the pictures otherwise, as CIFAR-10 does ("img")."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class PicturesInFolder:
 
 
 class PicturesInParquet:
-    """The rows of parquet files with a column `image` of {bytes, path} and perhaps a column `label`.
+    """The rows of parquet files with one column of {bytes, path}, such as `image`, and perhaps a column `label`.
 
     Rows are read by row group, of which the latest few are kept: cheap in order, dear at random if groups are large.
     """
@@ -185,7 +185,7 @@ class PicturesInParquet:
                 opened = pq.ParquetFile(file)
             except (pa.ArrowException, OSError) as error:
                 raise InputError(f"{file} is not a readable parquet file ({error}): fetch it again") from error
-            if IMAGE not in opened.schema_arrow.names:
+            if _image_column(opened.schema_arrow) is None:
                 raise InputError(
                     f"{file} has no column {IMAGE!r} but {opened.schema_arrow.names}: give image data sets"
                 )
@@ -227,8 +227,10 @@ class PicturesInParquet:
 
         file, group = self._groups[place]
         opened = pq.ParquetFile(self.files[file])
-        wanted = [name for name in (IMAGE, LABEL) if name in opened.schema_arrow.names]
-        return opened.read_row_group(group, columns=wanted)
+        image = _image_column(opened.schema_arrow)
+        names = {name: {image: IMAGE}.get(name, name) for name in (image, LABEL) if name in opened.schema_arrow.names}
+        table = opened.read_row_group(group, columns=list(names))
+        return table.rename_columns([names[name] for name in table.column_names])
 
 
 def _parquet_files(root: Path, split: str | None) -> list[Path]:
@@ -236,6 +238,19 @@ def _parquet_files(root: Path, split: str | None) -> list[Path]:
         return [root] if root.suffix == ".parquet" else []
     found = sorted(root.rglob("*.parquet"))
     return [file for file in found if split is None or file.name.startswith(split) or split in file.parts[-2:-1]]
+
+
+def _image_column(schema: pa.Schema) -> str | None:
+    """`image`, or else the only column that holds encoded files; None if there is neither."""
+    import pyarrow as pa
+
+    def holds_files(kind: pa.DataType) -> bool:
+        return pa.types.is_struct(kind) and {field.name for field in kind} == {"bytes", "path"}
+
+    found = [field.name for field in schema if holds_files(field.type)]
+    if IMAGE in schema.names:
+        return IMAGE
+    return found[0] if len(found) == 1 else None
 
 
 def _renumbered(classes: Sequence[str], known: Sequence[str]) -> list[int | None]:

@@ -96,6 +96,21 @@ def test_an_image_data_set_is_read_in_any_order(tmp_path: Path) -> None:
     assert [example.target.text for example in examples(tmp_path, split="test")] == ["even", "odd"]
 
 
+def test_pictures_in_a_column_of_another_name_are_found(tmp_path: Path) -> None:
+    """CIFAR-10's is called img."""
+    write_parquet(tmp_path / "train.parquet", 5, 4)
+    table = pq.read_table(tmp_path / "train.parquet")
+    renamed = table.rename_columns(["img", "label"]).replace_schema_metadata(table.schema.metadata)
+    pq.write_table(renamed, tmp_path / "train.parquet")
+    pictures = open_pictures(tmp_path)
+    assert levels(tmp_path) == [5, 6, 7, 8] and pictures.classes == ["even", "odd"]
+    assert [pictures.where(index).label for index in range(4)] == [1, 0, 1, 0]
+    both = table.append_column("mask", table["image"]).rename_columns(["img", "label", "mask"])
+    pq.write_table(both, tmp_path / "train.parquet")
+    with pytest.raises(InputError, match=r"no column 'image' but \['img', 'label', 'mask'\]"):
+        open_pictures(tmp_path)
+
+
 def test_labels_without_names_are_no_classes(tmp_path: Path) -> None:
     write_parquet(tmp_path / "all.parquet", 0, 2, names=False)
     pictures = open_pictures(tmp_path / "all.parquet")

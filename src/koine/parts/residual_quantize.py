@@ -176,8 +176,8 @@ def combine_codes(
         tokens: long [batch, h_l, w_l] of as many layers as there are, at least one.
         filling: what stands at places without a code; the paper doesn't say.
     Raises:
-        InputError: more layers than the pyramid has, a layer of another size or of fewer pictures, or a code that the
-            book doesn't have.
+        InputError: more layers than the pyramid has, a layer of another size or of fewer pictures, or codes that
+            aren't whole numbers or that the book doesn't have.
     """
     if not 0 < len(tokens) <= len(pyramid.layers):
         raise InputError(f"{len(tokens)} layers of codes for a pyramid of {len(pyramid.layers)}: give 1 to all of them")
@@ -192,6 +192,8 @@ def combine_codes(
             raise InputError(
                 f"layer {layer + 1} has codes {tuple(part.shape[1:])}, not {pyramid.layers[layer]}: give its whole grid"
             )
+        if part.dtype not in (torch.long, torch.int):
+            raise InputError(f"layer {layer + 1} has codes of {part.dtype}: give whole numbers, torch.long")
         if part.numel() and not 0 <= int(part.min()) <= int(part.max()) < len(codebook):
             raise InputError(f"a code of layer {layer + 1} is outside of the codebook's 0 to {len(codebook) - 1}")
         rows, columns = pyramid.places(layer)

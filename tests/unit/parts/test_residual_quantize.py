@@ -157,6 +157,7 @@ class TestBadInput:
             ([torch.zeros(1, 1, 1).long()] * 3, "3 layers"),
             ([torch.zeros(1, 2, 2).long()], r"layer 1 has codes \(2, 2\), not \(1, 1\)"),
             ([torch.zeros(2, 1, 1).long(), torch.zeros(1, 8, 8).long()], "codes of 1 pictures, layer 1 of 2"),
+            ([torch.zeros(1, 1, 1)], r"layer 1 has codes of torch\.float32"),
             ([torch.full((1, 1, 1), 64)], "outside of the codebook's 0 to 63"),
         ],
     )

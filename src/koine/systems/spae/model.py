@@ -182,5 +182,7 @@ def _check_pixels(pixel_values: Tensor, size: int) -> None:
     if tuple(pixel_values.shape[2:]) != (size, size):
         height, width = pixel_values.shape[2:]
         raise InputError(f"pictures of {width}x{height} pixels don't fit the model's {size}x{size}: resize them")
+    if not pixel_values.is_floating_point():
+        raise InputError(f"pixels are {pixel_values.dtype}: give floating-point numbers from 0 to 1")
     if not bool(torch.isfinite(pixel_values).all()):
         raise InputError("pixels are nan or infinite: give numbers from 0 to 1")

@@ -98,18 +98,28 @@ class Spae:
 
     @cached_property
     def language_model(self) -> InContextModel:
-        """The frozen language model, loaded when it is first needed.
+        """The frozen language model, loaded when it is first needed, to where the network is.
 
         Raises:
-            InputError: it isn't there, or its tokens are others than those of the codebook.
+            InputError: it isn't there, its tokens are others than those of the codebook, or its table lacks some.
         """
         given = self._language_model
-        found = given if isinstance(given, InContextModel) else read_language_model(given)
+        if isinstance(given, InContextModel):
+            found = given
+        else:
+            found = read_language_model(given)
+            found.model.to(self.model.device)
         theirs = found.tokenizer.convert_ids_to_tokens(self.model.token_ids.tolist())
         ours = self.processor.tokenizer.convert_ids_to_tokens(self.model.token_ids.tolist())
         if theirs != ours:
             raise InputError(
                 "the language model has other tokens than the codebook was made of: give the one SPAE was trained with"
+            )
+        rows, last = found.model.get_input_embeddings().num_embeddings, int(self.model.token_ids.max())
+        if rows <= last:
+            raise InputError(
+                f"the language model's table has {rows} rows, but a word of the codebook is token {last}: give the one "
+                "that the tokenizer belongs to"
             )
         return found
 
@@ -258,12 +268,15 @@ class Spae:
             layers: how many to write; all by default.
             seed: of the replacements.
         Raises:
-            InputError: no examples or shares, more layers than there are, or prompts that don't fit the language model.
+            InputError: no examples or shares, shares beyond 0 to 1, more layers than there are, or prompts that don't
+                fit the language model.
         """
         if not examples or not shares:
             raise InputError(
                 f"{len(examples)} pictures and {len(shares)} shares show nothing: give one of each at least"
             )
+        if not all(0 <= share <= 1 for share in shares):
+            raise InputError(f"shares of words {list(shares)}: give numbers from 0 to 1")
         schedule = schedule or Schedule()
         length, generator = self.processor.pyramid.length(layers), torch.Generator().manual_seed(seed)
         *clean, noisy = self.spell([*examples, query]).flat[:, :length]

@@ -20,6 +20,7 @@ from transformers import AutoConfig
 
 from koine.errors import InputError
 from koine.files import write_atomically
+from koine.loading_reports import without_reports
 from koine.systems.spae.config import SpaeConfig
 from koine.systems.spae.model import SpaeModel
 
@@ -203,13 +204,22 @@ def load_folder(
         kind = described.get("model_type") if isinstance(described, dict) else None
         if kind != SpaeConfig.model_type:
             raise InputError(f"{path} holds a model of type {kind!r}, not a SPAE: give a folder of SPAE weights")
-        loaded: Any = SpaeModel.from_pretrained(path, output_loading_info=True, dtype=dtype or torch.float32)
+        with without_reports():
+            loaded: Any = SpaeModel.from_pretrained(
+                path, output_loading_info=True, dtype=dtype or torch.float32, ignore_mismatched_sizes=True
+            )
     except InputError:
         raise
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"the weights in {path} can't be read ({reason}): get the folder again") from error
     model, report = loaded
+    if others := sorted(report["mismatched_keys"]):
+        name, given, expected = others[0]
+        raise InputError(
+            f"the weights in {path} are not those of its config: {name} has the shape {list(given)} instead of "
+            f"{list(expected)}: give weights and config of one model"
+        )
     if faults := [*report["missing_keys"], *report["unexpected_keys"]]:
         raise InputError(
             f"the weights in {path} are not those of its config: {sorted(faults)[0]} is missing or left over"

@@ -107,6 +107,11 @@ def test_nan_pixels(model, pixels):
         model(pixels)
 
 
+def test_pixels_as_levels(model, pixels):
+    with pytest.raises(InputError, match=r"pixels are torch\.uint8: give floating-point numbers from 0 to 1"):
+        model((255 * pixels).to(torch.uint8))
+
+
 def test_table_of_another_width(model):
     with pytest.raises(InputError, match=r"a table of \(20, 8\) with 20 tokens doesn't fit a codebook of \(14, 16\)"):
         model.set_table(torch.zeros(20, 8), torch.arange(20))

@@ -103,6 +103,12 @@ def test_nothing_to_denoise_after(spae, images, given):
         spae.denoise(images[0], **{"examples": [images[1]], **given})
 
 
+@pytest.mark.parametrize("shares", [[0.5, 1.5], [-0.1]])
+def test_shares_of_words_beyond_all(shares, spae, images):
+    with pytest.raises(InputError, match="give numbers from 0 to 1"):
+        spae.denoise(images[0], images[1:], shares=shares)
+
+
 def test_generation_from_a_picture(spae, images):
     reply = spae.generate([(images[0], images[1])], images[2], layers=1)
     assert len(reply.text.split()) == 1
@@ -167,6 +173,20 @@ def test_a_language_model_with_other_tokens(model, tokenizer):
     other = InContextModel(tiny_language_model(), Shifted(tokenizer))
     with pytest.raises(InputError, match="other tokens than the codebook"):
         _ = Spae(model, processor_of(model, tokenizer), language_model=other).language_model
+
+
+def test_a_language_model_whose_table_lacks_words_of_the_codebook(model, tokenizer):
+    small = InContextModel(tiny_language_model(vocab_size=int(model.token_ids.max())), tokenizer)
+    with pytest.raises(InputError, match=r"language model's table has \d+ rows, but a word of the codebook is token"):
+        _ = Spae(model, processor_of(model, tokenizer), language_model=small).language_model
+
+
+def test_the_language_model_computes_where_the_network_does(model, tokenizer, reader, monkeypatch):
+    places = []
+    monkeypatch.setattr(reader.model, "to", places.append)
+    monkeypatch.setattr("koine.systems.spae.system.read_language_model", lambda source: reader)
+    assert Spae(model, processor_of(model, tokenizer)).language_model is reader
+    assert places == [model.device]
 
 
 def test_saved_and_loaded(spae, images, tmp_path):

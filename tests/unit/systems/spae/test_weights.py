@@ -121,6 +121,15 @@ class TestFolder:
             with pytest.raises(InputError, match=message):
                 load_folder(tmp_path)
 
+    def test_codebook_of_another_width(self, model, tmp_path, capfd):
+        model.save_pretrained(tmp_path)
+        config = json.loads((tmp_path / "config.json").read_text())
+        (tmp_path / "config.json").write_text(json.dumps({**config, "width": 8}))
+        capfd.readouterr()
+        with pytest.raises(InputError, match=r"has the shape \[.*\] instead of \[.*\]: give weights and config of one"):
+            load_folder(tmp_path)
+        assert "REPORT" not in capfd.readouterr().err, "an error is one line"
+
     def test_cut_off_file(self, model, tmp_path):
         model.save_pretrained(tmp_path)
         file = tmp_path / "model.safetensors"

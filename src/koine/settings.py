@@ -16,6 +16,16 @@ def read_setting(key: str, value: object, kind: Any) -> Any:
         raise InputError(f"setting {key} = {value!r} is of the wrong kind: give {_describe(kind)}") from error
 
 
+def read_value(text: str) -> Any:
+    """A number, a list, true, false or null as JSON writes them, or else the text: for what has no known type."""
+    import json
+
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def _convert(value: object, kind: Any) -> Any:
     if get_origin(kind) is Literal:
         if value in get_args(kind):

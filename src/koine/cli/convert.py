@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -30,26 +30,17 @@ def convert(
     """Convert published weights once, e.g. Ferret's differences to Vicuna v1.3."""
     from koine.cli.prompt import read_settings
     from koine.registry import find_built, room
+    from koine.settings import read_value
 
     name = find_built(system).name
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"--to {target} exists and isn't an empty folder: give a new one")
     beside = {"base": base, "vision_tower": vision_tower, "trust_base": trust_base}
     options = {option: value for option, value in beside.items() if value}
-    options |= {key: _value(text) for key, text in read_settings(settings or ()).items()}
+    options |= {key: read_value(text) for key, text in read_settings(settings or ()).items()}
     conversion = room(name, "weights").convert
     _check(name, conversion, options)
     print(conversion(source, target, **options))
-
-
-def _value(text: str) -> Any:
-    """A number, a list, true, false or null as JSON writes them, or else the text."""
-    import json
-
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _check(name: str, conversion: Callable[..., Path], options: Iterable[str]) -> None:

@@ -30,7 +30,7 @@ def train(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Change a field of the recipe or its stages, e.g. steps=50 or match.batch_size=8.",
+            help="Change a field of the recipe, its stages or what it holds, e.g. steps=50 or match.batch_size=8.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where checkpoints and logs go.")] = None,
@@ -88,7 +88,7 @@ def _recipe(name: str, recipe: str) -> Recipe:
 def _configured(recipe: Any, files: Mapping[str, object], settings: Mapping[str, str]) -> tuple[Recipe, dict[str, str]]:
     """The recipe with its own settings put in, and the settings of its stages.
 
-    A name that both have, such as `seed`, is set in both.
+    A name that both have, such as `seed`, is set in both. `objective.alpha` is a field of what the recipe holds.
 
     Args:
         files: field -> value, of what has an option of its own; empty where it wasn't given.
@@ -104,14 +104,44 @@ def _configured(recipe: Any, files: Mapping[str, object], settings: Mapping[str,
         if "." not in key and key not in kinds.keys() | of_stages:
             raise InputError.unknown("setting of this recipe", key, kinds.keys() | of_stages)
     changed = {key: read_setting(key, value, kinds[key]) for key, value in settings.items() if key in kinds}
+    held = {key: value for key, value in settings.items() if _holder(recipe, key) is not None}
+    for key, value in held.items():
+        field, _, inner = key.partition(".")
+        changed[field] = _with(changed.get(field, _holder(recipe, key)), inner, value, key)
     given = {field: value for field, value in files.items() if value}
     if given.keys() - kinds.keys():
         raise InputError(
             "this recipe makes its own data: leave --data and --images away, or name another with --recipe"
         )
     changed |= given
-    overrides = {key: value for key, value in settings.items() if key not in kinds or key in of_stages}
+    left = {key: value for key, value in settings.items() if key not in held}
+    overrides = {key: value for key, value in left.items() if key not in kinds or key in of_stages}
     return (dataclasses.replace(recipe, **changed) if changed else recipe), overrides
+
+
+def _holder(recipe: Any, key: str) -> Any:
+    """What the recipe's field before the dot holds, if it has fields or options of its own; else None."""
+    field, dot, _ = key.partition(".")
+    if not dot or not dataclasses.is_dataclass(recipe) or field not in {one.name for one in dataclasses.fields(recipe)}:
+        return None
+    held = getattr(recipe, field)
+    return held if isinstance(held, dict) or dataclasses.is_dataclass(held) else None
+
+
+def _with(held: Any, inner: str, value: str, key: str) -> Any:
+    """A copy of a dataclass or dictionary in which `inner` is set to what the text says.
+
+    Raises:
+        InputError: the dataclass has no such field, or the value is of the wrong type.
+    """
+    from koine.settings import read_setting, read_value
+
+    if isinstance(held, dict):
+        return {**held, inner: read_value(value)}
+    kinds = _settable(held)
+    if inner not in kinds:
+        raise InputError.unknown(f"setting of {key.partition('.')[0]}", inner, kinds)
+    return dataclasses.replace(held, **{inner: read_setting(key, value, kinds[inner])})
 
 
 def _settable(recipe: object) -> dict[str, Any]:

@@ -45,7 +45,9 @@ def run(
     weights: Annotated[str, typer.Option(help="nano (they come with the package), a folder or a hub id.")] = "nano",
     device: Annotated[str | None, typer.Option(help="Where to compute, such as cpu or cuda:0.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Number type, such as bfloat16.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the random draws; the same seed gives the same reply.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Of the random draws; the same seed gives the same reply.")
+    ] = 0,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="An option of this system's replies, e.g. temperature=0.8."),

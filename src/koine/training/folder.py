@@ -83,7 +83,12 @@ class RunFolder:
             InputError: naming each setting that differs from the recorded one, or a folder that isn't ours.
         """
         record = self._record()
-        kept = {name: settings for name, settings in record["stages"].items() if name not in anew}
+        # A stage that ended before its first checkpoint, say for want of data, left nothing to go on with.
+        kept = {
+            name: settings
+            for name, settings in record["stages"].items()
+            if name not in anew and (self.model(name).exists() or any(self.checkpoints(name).glob("step-*")))
+        }
         for stage in stages:
             if self.model(stage.name).exists() and stage.name not in record["stages"]:
                 raise InputError(

@@ -245,6 +245,19 @@ def test_other_settings_in_the_same_folder_are_refused_by_name(tmp_path: Path) -
     run(TinyRecipe(), tmp_path, overrides={"checkpoint_every": 50, "head.learning_rate": 0.5}, quiet=True)
 
 
+def test_a_training_that_never_began_can_be_put_right(tmp_path: Path, undisturbed: Path) -> None:
+    """Whoever mistypes where the data lie must not be asked for the mistake again."""
+
+    class WithoutData(TinyRecipe):
+        def data(self, stage: Stage) -> Any:
+            raise InputError("there is no folder nowhere: give another")
+
+    with pytest.raises(InputError, match="no folder nowhere"):
+        run(WithoutData(width=32), tmp_path, quiet=True)
+    run(TinyRecipe(), tmp_path, quiet=True)
+    assert_same_outcome(tmp_path, undisturbed)
+
+
 def test_starting_over_discards_what_was_there(tmp_path: Path, undisturbed: Path) -> None:
     run(TinyRecipe(width=32), tmp_path, overrides={"steps": 10}, quiet=True)
     run(TinyRecipe(), tmp_path, resume=False, quiet=True)

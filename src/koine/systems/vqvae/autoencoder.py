@@ -174,6 +174,7 @@ def build_quantizer(config: VQVAEConfig) -> Quantizer:
             config.code_width,
             spread=config.codebook_spread,
             commitment=config.commitment,
+            estimator=config.estimator,
             warm_start=config.warm_start,
         )
     if config.codebook == "spherical":
@@ -188,6 +189,8 @@ def build_quantizer(config: VQVAEConfig) -> Quantizer:
         decay=config.ema_decay,
         epsilon=config.ema_epsilon,
         debiased=config.ema_debiased,
+        counts_from=config.ema_counts_from,
+        update_first=config.ema_update_first,
         restart_below=config.ema_restart_below,
     )
     return EMAVectorQuantizer(
@@ -195,6 +198,7 @@ def build_quantizer(config: VQVAEConfig) -> Quantizer:
         config.code_width,
         commitment=config.commitment,
         averaging=averaging,
+        estimator=config.estimator,
         warm_start=config.warm_start,
     )
 

@@ -8,11 +8,12 @@ from typing import Any, Literal, get_args
 from transformers import PreTrainedConfig
 
 from koine.errors import InputError
+from koine.parts.quantize import Estimator
 
 Codebook = Literal["ema", "gradient", "spherical"]
 Output = Literal["linear", "tanh"]
 Prior = Literal["none", "pixelcnn", "pixelsnail"]
-_CHOICES: dict[str, Any] = {"codebook": Codebook, "output": Output, "prior": Prior}
+_CHOICES: dict[str, Any] = {"codebook": Codebook, "output": Output, "prior": Prior, "estimator": Estimator}
 _LEAST = {"channels": 1, "width": 1, "first_width": 1, "block_width": 1, "codes": 1, "code_width": 1} | {
     "blocks": 0,
     "codes_per_cell": 1,
@@ -91,7 +92,9 @@ class VQVAEConfig(PreTrainedConfig):
         codebook: how it learns: "ema" (moving averages), "gradient" or "spherical" (unit vectors).
         codebook_spread: bound of the uniform start of a gradient codebook; None is Sonnet's sqrt(3 / code_width).
         commitment: beta, the weight of the commitment loss.
-        ema_decay, ema_epsilon, ema_debiased, ema_restart_below: see `koine.parts.moving_codebook.Averaging`.
+        ema_decay, ema_epsilon, ema_debiased, ema_counts_from, ema_update_first, ema_restart_below: see
+            `koine.parts.moving_codebook.Averaging`; its published settings are named there.
+        estimator: how gradients pass the codes: "straight-through" or "rotation" (not with spherical codes).
         warm_start: start the codebook by k-means.
         pixel_range: what black and white are for the network.
         data_variance: the reconstruction's squared error is divided by it.
@@ -133,8 +136,11 @@ class VQVAEConfig(PreTrainedConfig):
     ema_decay: float = 0.99
     ema_epsilon: float = 1e-5
     ema_debiased: bool = True
+    ema_counts_from: float = 0.0
+    ema_update_first: bool = False
     ema_restart_below: float = 0.0
     warm_start: bool = False
+    estimator: Estimator = "straight-through"
     pixel_range: list[float] | tuple[float, ...] = (-0.5, 0.5)
     data_variance: float = 1.0
     image_size: int | None = 32
@@ -160,6 +166,10 @@ class VQVAEConfig(PreTrainedConfig):
         self.pixel_range = list(self.pixel_range)
         self.prior_labels = [list(words) for words in self.prior_labels]
         self._check_widths()
+        if self.codebook == "spherical" and self.estimator != "straight-through":
+            raise InputError(
+                f"estimator {self.estimator!r} with spherical codes: they have the straight-through one only"
+            )
         if self.levels not in (1, 2) or self.dimensions not in (1, 2):
             raise InputError(
                 f"levels {self.levels} in {self.dimensions} dimensions can't be built: give 1 or 2 of each"

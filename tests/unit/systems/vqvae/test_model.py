@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from koine.errors import InputError
+from koine.parts.moving_codebook import LUCIDRAINS, SONNET, VQVAE2, ZALANDO, Averaging
 from koine.systems.vqvae.config import PUBLISHED, VQVAEConfig
 from koine.systems.vqvae.model import VQVAEModel
 from koine.systems.vqvae.weights import load_folder
@@ -37,6 +39,15 @@ def test_layouts_start_and_weigh_as_published() -> None:
     assert VQVAEConfig.published("sonnet").data_variance == pytest.approx(0.06327)
     ported = VQVAEModel(VQVAEConfig.published("pytorch-vqvae", **SMALL)).autoencoder.quantizer.codebook
     assert 1 / 12 < ported.abs().max() <= 1 / SMALL["codes"]  # type: ignore[operator, union-attr]
+
+
+@pytest.mark.parametrize(
+    "averaging", [SONNET, VQVAE2, ZALANDO, LUCIDRAINS], ids=["sonnet", "vq-vae-2", "zalando", "lucidrains"]
+)
+def test_every_published_way_of_averaging_can_be_configured(averaging: Averaging) -> None:
+    fields = {f"ema_{name}": value for name, value in asdict(averaging).items()}
+    quantizer = VQVAEModel(VQVAEConfig(**{**TINY, **fields, "estimator": "rotation"})).autoencoder.quantizer
+    assert quantizer.averaging == averaging and quantizer.estimator == "rotation"  # type: ignore[union-attr]
 
 
 def test_a_few_steps_of_training_lower_the_error(model: VQVAEModel) -> None:
@@ -177,6 +188,8 @@ def test_a_model_without_a_prior_says_so() -> None:
     ("options", "words"),
     [
         ({"codebook": "frozen"}, "no codebook of a VQ-VAE 'frozen'"),
+        ({"codebook": "spherical", "estimator": "rotation"}, "the straight-through one only"),
+        ({"estimator": "gumbel"}, "no estimator of a VQ-VAE 'gumbel'"),
         ({"image_size": 18}, "isn't a multiple of 4"),
         ({"image_size": 0}, "isn't a multiple of 4"),
         ({"downsamplings": 0}, "downsamplings of a VQ-VAE is 0"),

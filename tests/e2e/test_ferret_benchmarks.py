@@ -73,11 +73,41 @@ def test_a_benchmark_is_asked_and_scored(folder, capsys, benchmark, choice, head
     assert row["answer"]
 
 
-def test_the_bench_that_needs_a_judge_says_so(folder, capsys):
+@pytest.fixture
+def bench(folder: Path) -> Path:
+    """Ferret-Bench with one question of each category."""
     for kind in ("refer_caption", "refer_reason", "ground_conv"):
         (folder / kind).mkdir()
         line = json.dumps({"question_id": 1, "image": "7.jpg", "text": "What is [0.1, 0.1, 0.5, 0.5]?"})
         for name in ("question", "answer", "context"):
             (folder / kind / f"{name}.jsonl").write_text(line)
-    assert main(["evaluate", "ferret", "--benchmark", "ferret-bench", "--data", str(folder)]) == 2
-    assert "ferret-bench needs judge" in capsys.readouterr().err
+    return folder
+
+
+def judging(*words: str) -> int:
+    return main(["evaluate", "ferret", "--benchmark", "ferret-bench", *words])
+
+
+def test_a_judge_is_asked_by_one_call_and_scored_by_the_next(bench, capsys):
+    assert judging("--data", str(bench), "--out", "answers.jsonl", "--prompts", "prompts.jsonl") == 0
+    assert "--benchmark ferret-bench --reviews FILE" in capsys.readouterr().out
+    lines = [json.loads(line) for line in Path("prompts.jsonl").read_text().splitlines()]
+    answers = [json.loads(line) for line in Path("answers.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines] == ["refer_desc.1", "refer_reason.1", "ground_conv.1"]
+    for line, answer in zip(lines, answers, strict=True):
+        said = next(part.strip() for part in answer["answer"] if isinstance(part, str) and part.strip())
+        assert said in line["prompt"].partition("[Assistant 2]")[2]
+
+    reviews = [{**line, "review": f"10 {points}\nBecause."} for line, points in zip(lines, (5, 8, 2), strict=True)]
+    Path("reviews.jsonl").write_text("\n".join(map(json.dumps, reviews)))
+    assert judging("--reviews", "reviews.jsonl", "--json") == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    assert [metrics[name] for name in ("refer_desc", "refer_reason", "ground_conv")] == pytest.approx([50, 80, 20])
+    assert metrics["mean"] == pytest.approx(50)
+
+
+def test_what_a_judge_is_missing_is_said_before_any_question(bench, capsys):
+    assert judging("--data", str(bench)) == 2
+    assert "ferret-bench is scored by a judge: give either --prompts FILE" in capsys.readouterr().err
+    assert main(["evaluate", "ferret", "--benchmark", "pope", "--data", str(bench), "--prompts", "p.jsonl"]) == 2
+    assert "pope is scored without a judge" in capsys.readouterr().err and not Path("p.jsonl").exists()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from koine.errors import InputError
 if TYPE_CHECKING:
     from koine.data.annotated import AnnotatedExample
     from koine.evaluation.benchmark import Benchmark, Evaluation
+    from koine.evaluation.judged import JudgedBenchmark
     from koine.registry import System
 
 
@@ -31,6 +32,16 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write what was answered to each question, as JSON lines.")
     ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write what a judge is to be asked, as JSON lines (ferret-bench)."),
+    ] = None,
+    reviews: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help='Score these: the lines of --prompts, each with what the judge said as "review".'
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
     """Measure a system on a benchmark of its paper."""
@@ -45,19 +56,55 @@ def evaluate(
     from koine.evaluation import load_benchmark
 
     protocol = load_benchmark(benchmark)
-    if data is None or not data.exists():
-        raise InputError(f"benchmark {benchmark} needs its published files, {data} is none: give --data DIR")
+    judged = _judged(protocol, prompts, reviews)
+    if judged is not None and reviews is not None:
+        _print_metrics(name, protocol, judged.score_reviews(reviews), as_json=as_json)
+        return
+    if data is None:
+        raise InputError(f"benchmark {benchmark} asks questions from its published files: give --data DIR")
+    if not data.exists():
+        raise InputError(f"there is no folder {data}: give the published files of {benchmark} as --data DIR")
     examples = protocol.examples(data, images=images, **read_settings(choices or ()))
     outcome = _ask(load(name, weights, device=device), protocol, examples, limit, batch_size)
     if out is not None:
-        _write_answers(outcome, out)
+        _write_lines(_answered(outcome), out)
+    if judged is not None and prompts is not None:
+        _write_lines(judged.prompts(outcome), prompts)
+        print(f"{len(outcome.answers)} prompts for a judge are in {prompts}. Add what it says to each line as")
+        print(f'"review", then: koine evaluate {name} --benchmark {benchmark} --reviews FILE')
+        return
+    _print_metrics(name, protocol, outcome.metrics, as_json=as_json)
+
+
+def _judged(protocol: Benchmark, prompts: Path | None, reviews: Path | None) -> JudgedBenchmark | None:
+    """The protocol if a judge scores it.
+
+    Raises:
+        InputError: what is written for the judge or read from it isn't said, or there is no judge.
+    """
+    from koine.evaluation.judged import JudgedBenchmark
+
+    given = (prompts is not None) + (reviews is not None)
+    if not isinstance(protocol, JudgedBenchmark):
+        if given:
+            raise InputError(f"benchmark {protocol.name} is scored without a judge: leave --prompts and --reviews away")
+        return None
+    if given != 1:
+        raise InputError(
+            f"benchmark {protocol.name} is scored by a judge: give either --prompts FILE, which is written for it, or "
+            "--reviews FILE with what it said"
+        )
+    return protocol
+
+
+def _print_metrics(system: str, protocol: Benchmark, metrics: Mapping[str, float], *, as_json: bool) -> None:
     if as_json:
         import json
 
-        print(json.dumps({"system": name, "benchmark": benchmark, "metrics": outcome.metrics}, indent=2))
-    else:
-        for metric, value in outcome.metrics.items():
-            print(f"{metric:32} {value:.4f}{'  <- headline' if metric == protocol.headline else ''}")
+        print(json.dumps({"system": system, "benchmark": protocol.name, "metrics": metrics}, indent=2))
+        return
+    for metric, value in metrics.items():
+        print(f"{metric:32} {value:.4f}{'  <- headline' if metric == protocol.headline else ''}")
 
 
 def _list_benchmarks() -> None:
@@ -66,18 +113,21 @@ def _list_benchmarks() -> None:
     for name in BENCHMARKS:
         protocol = load_benchmark(name)
         choices = "".join(f"  --set {option}={'|'.join(values)}" for option, values in protocol.choices.items())
-        print(f"{name}: {protocol.title}\n    {protocol.citation}{choices}")
+        judge = "  --prompts FILE, then --reviews FILE" if "judge" in protocol.required else ""
+        print(f"{name}: {protocol.title}\n    {protocol.citation}{choices}{judge}")
 
 
 def _ask(
     system: System, protocol: Benchmark, examples: Iterator[AnnotatedExample], limit: int | None, batch_size: int
 ) -> Evaluation:
-    """All questions, with a count on stderr; how many there will be isn't known beforehand."""
+    """All questions, with a count on stderr (how many there will be isn't known beforehand); what a judge is to score
+    has no metrics yet."""
     from rich.console import Console
     from rich.progress import Progress, TimeElapsedColumn
 
-    from koine.evaluation.benchmark import asking
-    from koine.evaluation.benchmark import evaluate as ask
+    from koine.evaluation.benchmark import ask, asking
+    from koine.evaluation.benchmark import evaluate as ask_and_score
+    from koine.evaluation.judged import JudgedBenchmark
     from koine.evaluation.retrieval import RetrievalBenchmark
 
     columns = ("{task.completed} questions", TimeElapsedColumn())
@@ -86,7 +136,8 @@ def _ask(
         line = bar.add_task("", total=limit)
         if isinstance(protocol, RetrievalBenchmark):
             return protocol.run(system, examples, limit=limit, progress=lambda count: bar.update(line, completed=count))
-        return ask(
+        way = ask if isinstance(protocol, JudgedBenchmark) else ask_and_score
+        return way(
             protocol,
             asking(system),
             examples,
@@ -96,13 +147,18 @@ def _ask(
         )
 
 
-def _write_answers(outcome: Evaluation, path: Path) -> None:
-    """One line per question: its id and task, and the answer as strings and boxes in pixels."""
+def _answered(outcome: Evaluation) -> Iterator[dict[str, Any]]:
+    """For each question its id and task, and the answer as strings and boxes in pixels."""
+    for example, answer in zip(outcome.examples, outcome.answers, strict=True):
+        yield {"id": example.id, "task": example.task, "answer": answer.parts}
+
+
+def _write_lines(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+    """One JSON object a line."""
     import json
 
     from koine.files import write_atomically
 
     with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for example, answer in zip(outcome.examples, outcome.answers, strict=True):
-            row = {"id": example.id, "task": example.task, "answer": answer.parts}
+        for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")

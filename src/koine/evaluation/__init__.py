@@ -103,9 +103,9 @@ def _pope() -> Benchmark:
 def _ferret_bench() -> Benchmark:
     from koine.data.ferret_bench import FOLDERS
     from koine.evaluation import ferret_bench
-    from koine.evaluation.benchmark import Benchmark
+    from koine.evaluation.judged import JudgedBenchmark
 
-    return Benchmark(
+    return JudgedBenchmark(
         name="ferret-bench",
         title="descriptions, reasoning and conversation about regions, judged by a language model",
         citation=f"{_FERRET}, section 5.4",
@@ -113,7 +113,9 @@ def _ferret_bench() -> Benchmark:
         data_set="ferret-bench",
         metrics=ferret_bench.score,
         choices={"category": ("all", *FOLDERS)},
-        required=("judge",),
+        categories=tuple(FOLDERS),
+        judge_prompt=ferret_bench.answer_prompt,
+        review_metrics=ferret_bench.score_reviews,
     )
 
 

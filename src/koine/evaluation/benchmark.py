@@ -6,20 +6,27 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from koine.errors import InputError
 from koine.evaluation.answers import Answer, answer_of
-from koine.sentence import Reply, Sentence
+from koine.sentence import Part, Reply, Sentence
 
 if TYPE_CHECKING:
     from koine.data.annotated import AnnotatedExample
-    from koine.registry import System
 
 RespondBatch = Callable[[Sequence[Sentence]], Sequence[Reply]]
 
 
-def asking(system: System) -> RespondBatch:
+class Responds(Protocol):
+    """A system, as far as a benchmark needs to know it."""
+
+    def respond(self, *parts: Part | Sentence) -> Reply:
+        """Answers the sentence made of these parts."""
+        ...
+
+
+def asking(system: Responds) -> RespondBatch:
     """How a system answers many sentences: together where it can (`respond_batch`), else one by one."""
     together: RespondBatch | None = getattr(system, "respond_batch", None)
     return together or (lambda prompts: [system.respond(*prompt) for prompt in prompts])
@@ -119,7 +126,7 @@ class Evaluation:
     examples: tuple[AnnotatedExample, ...]
 
 
-def evaluate(
+def ask(
     benchmark: Benchmark,
     respond_batch: RespondBatch,
     examples: Iterable[AnnotatedExample],
@@ -127,9 +134,8 @@ def evaluate(
     limit: int | None = None,
     batch_size: int = 32,
     progress: Callable[[int, AnnotatedExample, Answer], None] | None = None,
-    **options: Any,
 ) -> Evaluation:
-    """Asks a system every question and scores its replies.
+    """Asks a system every question; the outcome has no metrics yet.
 
     Pictures are let go as soon as they are answered, so that the size of the data set doesn't matter.
 
@@ -138,11 +144,9 @@ def evaluate(
         limit: how many questions to ask at most.
         batch_size: how many are asked together.
         progress: called after each with its number from 1, the example (with its picture) and the answer.
-        options: of the protocol, see `Benchmark.score`.
     Raises:
-        InputError: there are no examples, a required option is missing, and what the data set raises.
+        InputError: there are no examples, and what the data set raises.
     """
-    benchmark.check_options(options)  # before hours of answering, not after
     answers: list[Answer] = []
     asked: list[AnnotatedExample] = []
     questions = islice(examples, limit)
@@ -153,8 +157,31 @@ def evaluate(
             asked.append(replace(example, prompt=Sentence(), target=Sentence(), history=()))
             if progress is not None:
                 progress(len(answers), example, answers[-1])
-    metrics = benchmark.score(answers, asked, **options)
-    return Evaluation(benchmark.name, metrics, tuple(answers), tuple(asked))
+    if not asked:
+        raise InputError(f"{benchmark.name}: there are no questions: give another folder, split or category")
+    return Evaluation(benchmark.name, {}, tuple(answers), tuple(asked))
+
+
+def evaluate(
+    benchmark: Benchmark,
+    respond_batch: RespondBatch,
+    examples: Iterable[AnnotatedExample],
+    *,
+    limit: int | None = None,
+    batch_size: int = 32,
+    progress: Callable[[int, AnnotatedExample, Answer], None] | None = None,
+    **options: Any,
+) -> Evaluation:
+    """Asks a system every question, as `ask`, and scores its replies.
+
+    Args:
+        options: of the protocol, see `Benchmark.score`; the others as in `ask`.
+    Raises:
+        InputError: there are no examples, a required option is missing, and what the data set raises.
+    """
+    benchmark.check_options(options)  # before hours of answering, not after
+    outcome = ask(benchmark, respond_batch, examples, limit=limit, batch_size=batch_size, progress=progress)
+    return replace(outcome, metrics=benchmark.score(outcome.answers, outcome.examples, **options))
 
 
 def _answer(reply: Reply | Answer | str, annotation: Any) -> Answer:

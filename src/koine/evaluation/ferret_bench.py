@@ -58,6 +58,11 @@ def judge_prompt(question: BenchQuestion, answer: str) -> str:
     return "\n\n".join(f"[{title}]\n{text}" for title, text in sections.items()) + "\n\n"
 
 
+def answer_prompt(question: BenchQuestion, answer: Answer) -> str:
+    """What the judge is asked about a system's answer, which it reads `rewritten`."""
+    return judge_prompt(question, rewritten(answer, question.category))
+
+
 def rewritten(answer: Answer, category: str) -> str:
     """The answer as the judge reads it: boxes left out, or for `ground_conv` as fractions with three decimals."""
     if category != "ground_conv" or answer.size is None:
@@ -118,10 +123,9 @@ def score(
     if judge is None:
         raise InputError(
             "ferret-bench has no judge: pass judge=..., a function from a prompt to a review, or write the prompts "
-            "with ferret_bench.judge_prompt and score the reviews with ferret_bench.score_reviews"
+            "with koine evaluate --prompts and score the reviews with --reviews"
         )
-    pairs = list(zip(answers, questions, strict=True))
-    reviews = [judge(judge_prompt(question, rewritten(answer, question.category))) for answer, question in pairs]
+    reviews = [judge(answer_prompt(question, answer)) for answer, question in zip(answers, questions, strict=True)]
     return score_reviews(reviews, [question.category for question in questions])
 
 

@@ -126,6 +126,8 @@ def test_replies_must_match_the_examples(folder: Path) -> None:
     with pytest.raises(InputError, match="pope: 1 replies to 2 examples"):
         benchmark.score(["yes"], benchmark.examples(folder))
     with pytest.raises(InputError, match="pope: 0 replies to 0 examples"):
+        benchmark.score([], [])
+    with pytest.raises(InputError, match="pope: there are no questions"):
         evaluate(benchmark, yes, [])
 
 

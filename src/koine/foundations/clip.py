@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from koine.errors import InputError
+from koine.foundations.reading import read_model
 from koine.foundations.tokenizer import END_OF_TEXT, VOCABULARY, load_tokenizer
-from koine.loading_bars import without_bars
 
 if TYPE_CHECKING:
     from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerBase
@@ -75,18 +75,16 @@ class Clip:
         """The nano CLIP of the package, or one from a folder.
 
         Raises:
-            InputError: there is no such folder, or it does not hold a CLIP with the nano tokenizer.
+            InputError: there is no such folder, it does not hold a CLIP with the nano tokenizer, or it is damaged.
         """
         from transformers import CLIPModel
 
         folder = NANO_WEIGHTS if weights == "nano" else Path(weights)
-        if not (folder / "config.json").is_file():
-            raise InputError(f"CLIP weights {folder} are not there: give 'nano' or the folder of a trained nano CLIP")
+        model = read_model(CLIPModel, folder, "CLIP")
         tokenizer = load_tokenizer(folder)
         if tokenizer.convert_tokens_to_ids(END_OF_TEXT) != END_ID:
             raise InputError(f"tokenizer of {folder} has no {END_OF_TEXT} at id {END_ID}: train it with this recipe")
-        with without_bars():
-            return cls(CLIPModel.from_pretrained(folder, dtype=torch.float32).eval(), tokenizer)
+        return cls(model, tokenizer)
 
     @torch.inference_mode()
     def embed_pixels(self, images: Tensor | np.ndarray, *, batch_size: int = 256) -> Tensor:

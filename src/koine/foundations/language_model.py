@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
-from koine.errors import InputError
+from koine.foundations.reading import read_model
 from koine.foundations.tokenizer import VOCABULARY, load_tokenizer
-from koine.loading_bars import without_bars
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
@@ -41,13 +38,9 @@ def load_language_model(weights: str | Path = "nano") -> tuple[LlamaForCausalLM,
     """The nano language model of the package, or a LLaMA from a folder, with its tokenizer; float32, eval mode.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such folder, it holds another model, or it is damaged.
     """
     from transformers import LlamaForCausalLM
 
     folder = NANO_WEIGHTS if weights == "nano" else Path(weights)
-    if not (folder / "config.json").is_file():
-        raise InputError(f"language model {folder} is not there: give 'nano' or the folder of a trained model")
-    with without_bars():
-        model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    return model, load_tokenizer(folder)
+    return read_model(LlamaForCausalLM, folder, "language model"), load_tokenizer(folder)

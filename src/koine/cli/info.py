@@ -1,26 +1,37 @@
-"""`koine info SYSTEM`: what is known about one system and its weights."""
+"""`koine info NAME`: what is known about one system, or one foundation, and its weights."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import koine
 from koine.registry import SystemInfo
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 
 def info(
-    system: Annotated[str, typer.Argument(help="A name from `koine list`.")],
+    system: Annotated[str, typer.Argument(help="A name from `koine list`, or a foundation such as clip.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
 ) -> None:
     """Show one system: its paper, what it reads and writes, which weights there are and what they measured."""
     import dataclasses
     import json
 
+    from koine.foundations import RECIPES
     from koine.registry import find, manifest_of_shipped_weights
 
+    if system in RECIPES:
+        manifest = manifest_of_shipped_weights(system)
+        if as_json:
+            print(json.dumps({"name": system, "shipped": manifest}, indent=2))
+        else:
+            _print_foundation(system, manifest)
+        return
     entry = find(system)
     shipped = manifest_of_shipped_weights(entry.name) if entry.entry else None
     if as_json:
@@ -54,6 +65,22 @@ def _print(entry: SystemInfo, shipped: dict[str, Any] | None) -> None:
         for weights in entry.weights:
             table.add_row(weights.name, weights.note, weights.licence)
         console.print(table)
+    _print_figures(console, shipped)
+
+
+def _print_foundation(name: str, shipped: dict[str, Any] | None) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(f"[bold]{name}[/] stands in, at nano size, for what papers start from", soft_wrap=True)
+    console.print(f"card  {Path(koine.__file__).parent / 'foundations' / 'README.md'}", soft_wrap=True)
+    _print_figures(console, shipped)
+
+
+def _print_figures(console: Console, shipped: dict[str, Any] | None) -> None:
+    from rich import box
+    from rich.table import Table
+
     if figures := (shipped or {}).get("figures"):
         table = Table(title="Nano weights, measured", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("what")

@@ -191,6 +191,14 @@ class TestKnowing:
         assert main(["info", "echo", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["shipped"] == manifest
 
+    @pytest.mark.parametrize("name", ["clip", "language-model", "in-context-language-model"])
+    def test_info_knows_the_foundations(self, capsys, name):
+        assert main(["info", name]) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert main(["info", name, "--json"]) == 0
+        figures = json.loads(capsys.readouterr().out)["shipped"]["figures"]
+        assert figures and all(figure in shown for figure in figures)
+
     def test_version(self, capsys):
         from koine import __version__
 
@@ -199,7 +207,9 @@ class TestKnowing:
 
 
 class TestLightness:
-    @pytest.mark.parametrize("arguments", [["--help"], [], ["list"], ["info", "ferret"], ["run", "--help"]])
+    @pytest.mark.parametrize(
+        "arguments", [["--help"], [], ["list"], ["info", "ferret"], ["info", "clip"], ["run", "--help"]]
+    )
     def test_asking_what_there_is_imports_nothing_heavy(self, arguments):
         code = (
             "import sys; from koine.cli import main\n"

@@ -9,6 +9,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -100,13 +101,13 @@ def export(
             options; the disk is full.
     """
     plan = _checked(_Plan(os.fspath(folder), split, n, seed, size, format, tuple(tasks), kind, shard), workers)
-    _claim(plan)
-    done = 0
-    for number in _written(plan, workers):
-        done += min(plan.shard, plan.n - number * plan.shard)
-        if progress is not None:
-            progress(done, plan.n)
-    _finish(plan)
+    with _claimed(plan):
+        done = 0
+        for number in _written(plan, workers):
+            done += min(plan.shard, plan.n - number * plan.shard)
+            if progress is not None:
+                progress(done, plan.n)
+        _finish(plan)
     return Path(folder)
 
 
@@ -124,6 +125,22 @@ def _checked(plan: _Plan, workers: int) -> _Plan:
     if not 8 <= plan.size <= 4096:
         raise InputError(f"export size {plan.size} is out of range: give 8 to 4096 pixels")
     return replace(plan, tasks=checked_tasks(plan.tasks))
+
+
+@contextmanager
+def _claimed(plan: _Plan) -> Iterator[None]:
+    """Marks the folder meanwhile; the mark goes, too, if not one shard could be written."""
+    missing = [folder for folder in (Path(plan.folder), *Path(plan.folder).parents) if not folder.exists()]
+    _claim(plan)
+    try:
+        yield
+    except BaseException:
+        if not any(plan.file(number).exists() for number in range(plan.shards)):
+            _index(plan).unlink(missing_ok=True)
+            for folder in missing:
+                with suppress(OSError):  # another split may have come meanwhile
+                    folder.rmdir()
+        raise
 
 
 def _claim(plan: _Plan) -> None:

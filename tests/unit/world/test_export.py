@@ -90,6 +90,16 @@ def test_a_stopped_export_is_taken_up(tmp_path, exported, monkeypatch) -> None:
     assert all(mine[name] == theirs[name] for name in mine if "train" in name)
 
 
+def test_an_export_that_never_wrote_a_shard_leaves_nothing(tmp_path, monkeypatch) -> None:
+    def full(plan, number: int) -> int:
+        raise InputError("cannot write it: No space left on device")
+
+    monkeypatch.setattr(room, "_write_shard", full)
+    with pytest.raises(InputError, match="No space left"):
+        export(tmp_path / "made" / "out", "test", 2, size=16)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_finished_export_is_not_written_again_but_mended(tmp_path) -> None:
     options = {"split": "test", "n": 4, "size": 16, "shard": 2, "tasks": ("captions",)}
     export(tmp_path, **options)

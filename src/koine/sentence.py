@@ -158,7 +158,7 @@ class Region:
             shape = "x".join(map(str, covered.shape[::-1])) if covered.ndim == 2 else str(covered.shape)
             raise InputError(
                 f"region mask of size {shape} does not fit the {image.width}x{image.height} image: "
-                f"give an array of shape [{image.height}, {image.width}]"
+                f"give one of the image's size, as an array [{image.height}, {image.width}]"
             )
         covered = covered != 0
         if not covered.any():

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def tour(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where index.html goes.")] = Path("tour"),
-    seed: Annotated[int, typer.Option(help="Of the scenes; another seed shows other ones.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the scenes; another seed shows other ones.")] = 0,
 ) -> None:
     """Show what the systems can do: answers beside the ground truth, as a web page and a short table."""
     from rich.console import Console

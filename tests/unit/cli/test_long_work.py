@@ -71,6 +71,10 @@ class TestTour:
         assert capsys.readouterr().err.startswith("error: the nano weights of 'echo' are missing")
         assert [path.name for path in tmp_path.iterdir()] == ["weights"]
 
+    def test_a_seed_that_no_scene_has_is_refused(self, capsys, tmp_path):
+        assert main(["tour", "--seed", "-1"]) == 2
+        assert "'--seed'" in capsys.readouterr().err and not (tmp_path / "tour").exists()
+
     def test_what_was_measured_on_many_scenes_stands_beside_the_few_shown(self, tmp_path):
         (tmp_path / "weights" / "manifest.json").write_text(
             json.dumps({"figures": {"repeats": [0.987, 0.98, 0.99, 500]}})
@@ -230,7 +234,10 @@ class TestEvaluate:
         ("arguments", "reason"),
         [
             (["--benchmark", "echoeing"], "did you mean 'echoing'"),
-            (["--benchmark", "echoing", "--data", "gone"], "needs its published files, gone is none"),
+            (
+                ["--benchmark", "echoing", "--data", "gone"],
+                "there is no folder gone: give the published files of echoing",
+            ),
             (["--benchmark", "echoing"], "give --data DIR"),
             (["--benchmark", "echoing", "--data", ".", "--set", "split=train"], "no split of the benchmark"),
             (["--benchmark", "echoing", "--data", ".", "--set", "spilt=val"], "did you mean 'split'"),

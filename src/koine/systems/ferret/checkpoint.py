@@ -155,5 +155,6 @@ def locate(source: str | os.PathLike[str], thing: str = "weights") -> Path:
     except Exception as error:  # many kinds: no network, no such repository, no permission
         reason = str(error).splitlines()[0][:120]
         raise InputError(
-            f"there are no {thing} at {name}: it is no local path, and fetching it from the hub failed ({reason})"
+            f"there are no {thing} at {name}: it is no local path, and fetching it from the hub failed "
+            f"({reason}): give an existing folder, or the id of a model that the hub has"
         ) from error

@@ -23,6 +23,7 @@ from transformers import CLIPVisionConfig, LlamaConfig
 
 from koine.errors import InputError
 from koine.files import write_atomically
+from koine.loading_reports import without_reports
 from koine.systems.ferret.checkpoint import Checkpoint, locate, read_json
 from koine.systems.ferret.config import (
     PUBLISHED_LONGEST_ANSWER,
@@ -101,7 +102,7 @@ def load_folder(
     file = folder / "config.json"
     if not file.is_file():
         raise InputError(
-            f"{folder} holds no Ferret: it has no config.json; give a folder that koine train or convert wrote"
+            f"{folder} holds no Ferret: it has no config.json; give the folder that koine train or convert printed"
         )
     kind = read_json(file).get("model_type")
     if kind == "ferret":
@@ -120,9 +121,10 @@ def load_folder(
 
 
 def _load(source: Path | None, thing: str, **options: Any) -> FerretForConditionalGeneration:
-    loaded: Any = FerretForConditionalGeneration.from_pretrained(
-        source, output_loading_info=True, ignore_mismatched_sizes=True, **options
-    )
+    with without_reports():  # `_check_complete` says in one line what transformers would in a table
+        loaded: Any = FerretForConditionalGeneration.from_pretrained(
+            source, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
     model, report = loaded
     _check_complete(
         thing, report["missing_keys"], report["unexpected_keys"], [key for key, *_ in report["mismatched_keys"]]
@@ -185,7 +187,8 @@ def open_published(
     published = weights.config()
     if published.get("model_type", "ferret") != "ferret" or "hidden_size" not in published:
         raise InputError(
-            f"{source} is not a published Ferret: its config.json has model_type {published.get('model_type')!r}"
+            f"{source} is not a published Ferret: its config.json has model_type {published.get('model_type')!r}; give "
+            "ferret-7b-delta, ferret-13b-delta, or one of them merged with its Vicuna"
         )
     is_delta = looks_like_delta(weights)
     if is_delta and base is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -208,13 +209,15 @@ def test_a_config_that_is_no_object_is_refused(tmp_path):
         load_folder(tmp_path)
 
 
-def test_missing_and_unexpected_weights_are_named(model, tmp_path):
+def test_missing_and_unexpected_weights_are_named(model, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)  # what it says comes to caplog
     model.save_pretrained(tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
     tensors["projector.beias"] = tensors.pop("projector.bias")
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match=r"it lacks projector\.bias; it has, beyond a Ferret's, projector\.beias"):
         load_folder(tmp_path)
+    assert "REPORT" not in caplog.text
 
 
 def test_weights_of_another_size_are_named(model, tmp_path):
@@ -313,6 +316,12 @@ def test_a_checkpoint_without_its_words_is_named(whole, folders, tmp_path):
     source = write(tmp_path / "whole", wordless, CONFIG)
     with pytest.raises(InputError, match=r"lacks model\.embed_tokens\.weight"):
         open_published(source, vision_tower=folders["delta"] / "vision_tower")
+
+
+def test_what_is_not_published_is_told_what_is(tmp_path):
+    source = write(tmp_path / "ours", {"a": torch.zeros(1)}, {"model_type": "koine_ferret"})
+    with pytest.raises(InputError, match="model_type 'koine_ferret'; give ferret-7b-delta"):
+        open_published(source)
 
 
 def test_a_foreign_tensor_is_named(whole, folders, tmp_path):
@@ -453,7 +462,7 @@ def test_a_hub_that_can_t_be_reached_is_named(monkeypatch):
         raise ConnectionError("no network\nsecond line")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
-    with pytest.raises(InputError, match=r"fetching it from the hub failed \(no network\)"):
+    with pytest.raises(InputError, match=r"the hub failed \(no network\): give an existing folder"):
         locate("somebody/ferret")
     with pytest.raises(InputError, match="or a hub id such as owner/model"):
         locate("a/b/c")

@@ -1,6 +1,10 @@
 """The nano Ferret's training data are what its stages ask for."""
 
+import torch
+
+import koine.systems.ferret.recipe as recipe_module
 from koine.systems.ferret.recipe import NanoRecipe, WorldData
+from koine.training.parameters import freeze
 
 
 def pictured(data):
@@ -26,3 +30,20 @@ def test_each_stage_learns_from_conversations_of_its_own():
     sets = [recipe.data_set_of(stage) for stage in recipe.stages]
     assert [stage.name for stage in recipe.stages] == list(recipe.plan)
     assert len({repr(data) for data in sets}) == len(sets)
+
+
+def test_the_last_stage_trains_the_tower_whose_features_others_keep(monkeypatch):
+    monkeypatch.setattr(recipe_module, "STARTING_SCENES", 100)
+    few = WorldData(scenes=20, nested_scenes=0, single_scenes=0, turns=1)
+    recipe = NanoRecipe(polishing_set=few, sharpening_set=few)
+    *_, polish, sharpen = recipe.stages
+    model, gradients = recipe.build_model(), {}
+    for stage in (sharpen, polish):
+        batch = recipe.data(stage).batch(torch.arange(4), torch.Generator().manual_seed(0))
+        assert ("pixel_values" in batch) == (stage is sharpen) and ("vision_features" in batch) == (stage is polish)
+        freeze(model, stage)
+        recipe.loss(model, batch)["loss"].backward()
+        gradients[stage.name] = [weight.grad for weight in model.vision_tower.encoder.parameters()]
+        model.zero_grad(set_to_none=True)
+    assert all(gradient is not None and gradient.any() for gradient in gradients["sharpen"])
+    assert not any(gradient is not None for gradient in gradients["polish"])

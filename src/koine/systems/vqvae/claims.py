@@ -33,6 +33,7 @@ SMALL: dict[str, Any] = {
     "codes_per_cell": 1,
     "prior_width": 48,
     "prior_layers": 6,
+    "prior_kernel": 3,
 }
 REVIVED = "k-means start and restarts"
 """The arm whose codes a prior learns, too."""

@@ -61,7 +61,7 @@ def test_the_prior_learns_the_codes_of_the_trained_autoencoder(tmp_path: Path) -
     recipe.load(model, folder)
     data = recipe.data(recipe.stages[1])
     assert isinstance(data, Codes)
-    images = torch.from_numpy(few("train", 20_000, kind="single").images)
+    images = torch.from_numpy(few("train", recipe.single_scenes, kind="single").images)
     assert torch.equal(data.grids, encode_all(VQVAE.load(str(folder)).model, images))
 
 
@@ -76,6 +76,10 @@ def test_classes_are_those_of_the_only_thing_and_sometimes_unsaid() -> None:
     drawn = data.batch(torch.arange(24), torch.Generator().manual_seed(0))["classes"]
     assert (drawn[:, 0] == UNSAID).all() and torch.equal(drawn[:, 1], classes[:, 1])
     assert 0 < (drawn[:, 2] == UNSAID).sum() < 24
+    data = Codes(torch.zeros(24, 8, 8, dtype=torch.long), classes, (0.0, 0.0, 0.0), nothing_said=0.5)
+    drawn = data.batch(torch.arange(24), torch.Generator().manual_seed(0))["classes"]
+    silent = (drawn == UNSAID).all(dim=1)
+    assert 0 < silent.sum() < 24 and torch.equal(drawn[~silent], classes[~silent])
 
 
 def test_codes_that_look_alike_begin_alike(vqvae: VQVAE) -> None:

@@ -32,6 +32,18 @@ GIANT: dict[str, Any] = {
 }
 """The size of the paper's tables (section 2.1 and table 2), which was never published."""
 
+_COUNTS = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "image_size",
+    "patch_size",
+    "vocab_size",
+    "max_text_tokens",
+)
+"""Of the configuration, what there must be at least one of."""
+
 POSITION_OFFSET = 2
 """Position i is row i + 2 of its table: a habit of fairseq, where the first rows were for padding."""
 
@@ -100,6 +112,12 @@ class Beit3Config(PreTrainedConfig):
         for option, choices in (("experts", Experts), ("initialization", Initialization)):
             if getattr(self, option) not in get_args(choices):
                 raise InputError.unknown(f"{option} of BEiT-3", getattr(self, option), get_args(choices))
+        for option in _COUNTS:
+            value = getattr(self, option)
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"{option} = {value!r} makes no BEiT-3: give a whole number of at least 1")
+        if not 0 <= self.drop_path_rate < 1:
+            raise InputError(f"drop_path_rate = {self.drop_path_rate} is no probability below 1: give one, such as 0.1")
         if not self.has_text and set(self.heads) - {"classification"}:
             raise InputError(f"heads {self.heads} need texts: give has_text=True, or the head 'classification' alone")
         if self.hidden_size % self.num_attention_heads:

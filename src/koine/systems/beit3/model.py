@@ -208,7 +208,7 @@ class Beit3Model(PreTrainedModel):
         """Makes this a model for images of another size: its image positions are interpolated.
 
         Raises:
-            InputError: the size is no multiple of the patch size.
+            InputError: the size is no positive multiple of the patch size.
         """
         config = type(self.config).from_dict({**self.config.to_dict(), "image_size": image_size})
         table = self.beit3.encoder.positions("A")

@@ -197,8 +197,15 @@ def read_answers(folder: Path) -> tuple[str, ...]:
     if names := _read_list(folder / ANSWERS[0]):
         return names
     file = folder / ANSWERS[1]
-    if not file.is_file():
-        return ()
+    return read_labels(file) if file.is_file() else ()
+
+
+def read_labels(file: Path) -> tuple[str, ...]:
+    """The answers of a published answer2label.txt, in the order of the head's outputs.
+
+    Raises:
+        InputError: it can't be read, or its labels don't count from 0.
+    """
     try:
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
         named = {int(row["label"]): str(row["answer"]) for row in rows}

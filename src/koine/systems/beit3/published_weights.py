@@ -216,6 +216,9 @@ def read_published(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     except (OSError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise InputError(f"{path} is no readable checkpoint ({reason}): fetch it again") from error
+    except Exception as error:  # on bytes that are no pickle torch's reader raises whatever it stumbles over
+        reason = f"its bytes are neither an archive nor a pickle, {type(error).__name__}"
+        raise InputError(f"{path} is no readable checkpoint ({reason}): fetch it again") from error
     state = content
     for key in ("model", "module", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -232,6 +235,14 @@ def is_tokenizer(published: Mapping[str, Tensor]) -> bool:
 
 
 def _check_wanted(config: Beit3Config, head: Head | None, size: str | None) -> None:
+    """
+    Raises:
+        InputError: the checkpoint isn't what is wanted, or nothing could be.
+    """
+    if head is not None and head not in HEADS:
+        raise InputError.unknown("head of BEiT-3", head, HEADS)
+    if size is not None and size not in SIZES:
+        raise InputError.unknown("published size of BEiT-3", size, SIZES)
     found = next(name for name, sizes in SIZES.items() if sizes["hidden_size"] == config.hidden_size)
     if (head is not None and head != config.heads[0]) or (size is not None and size != found):
         wanted = " ".join(part for part in (size, head) if part)

@@ -66,6 +66,15 @@ class Beit3Tokenizer:
         file = next((folder / name for name in FILES if (folder / name).is_file()), None)
         if file is None:
             raise InputError(f"folder {folder} has no {' or '.join(FILES)}: put the published beit3.spm there")
+        return cls.from_file(file, config)
+
+    @classmethod
+    def from_file(cls, file: Path, config: Beit3Config) -> Beit3Tokenizer:
+        """The tokenizer of a sentencepiece file.
+
+        Raises:
+            InputError: it can't be read, or is another model's.
+        """
         from sentencepiece import SentencePieceProcessor
 
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from koine.errors import InputError
 from koine.files import write_atomically
 from koine.systems.beit3.config import Beit3Config, Head, VisualTokenizerConfig
 from koine.systems.beit3.model import Beit3Model
+from koine.systems.beit3.processor import Beit3Processor, read_labels
 from koine.systems.beit3.published_weights import (
     build_published,
     build_tokenizer,
@@ -51,7 +53,8 @@ def convert(
         head, size: what the checkpoint must have and be; by default any.
         image_size: interpolates the image positions to images of so many pixels. A visual tokenizer's can't be.
     Raises:
-        InputError: the file is none of the release's or not the one that is wanted, or beit3.spm is not there.
+        InputError: the file is none of the release's or not the one that is wanted, or beit3.spm is not there; that or
+            answer2label.txt belongs to other weights.
     """
     published = read_published(source)
     model: Beit3Model | VisualTokenizer
@@ -64,12 +67,11 @@ def convert(
     else:
         model = build_published(published, head=head, size=size, image_size=image_size)
         beside = _files_beside(Path(base) if base is not None else Path(source).parent, model.config)
+        _check_beside(beside, model.config)
     with write_atomically(Path(out)) as folder:
         model.save_pretrained(folder)
         for file in beside:
             shutil.copyfile(file, folder / (file.name if file.name == ANSWERS else SENTENCE_PIECES))
-        if isinstance(model, Beit3Model) and beside:
-            Beit3Tokenizer.from_folder(folder, model.config)  # refuses another model's words
     return Path(out)
 
 
@@ -159,3 +161,15 @@ def _files_beside(place: Path, config: Beit3Config) -> list[Path]:
         raise InputError(f"there is no {SENTENCE_PIECES} at {place}: name the release's file with --base")
     answers = folder / ANSWERS
     return [pieces, *([answers] if "vqa" in config.heads and answers.is_file() else [])]
+
+
+def _check_beside(files: Sequence[Path], config: Beit3Config) -> None:
+    """Looks at the files beside a model before gigabytes are written.
+
+    Raises:
+        InputError: words or answers' names can't be read, or are another model's.
+    """
+    if files:
+        pieces, *answers = files
+        names = read_labels(answers[0]) if answers else ()
+        Beit3Processor(Beit3Tokenizer.from_file(pieces, config), config, answers=names)

@@ -17,6 +17,10 @@ from koine.systems.beit3.model import Beit3Model
         ({"image_size": 230}, "no multiple of the patch size 16: give 224"),
         ({"fusion_layers": 3}, "only feed-forward experts"),
         ({"has_text": False, "heads": ["vqa"]}, "need texts"),
+        ({"image_size": 0}, "image_size = 0"),
+        ({"patch_size": 0}, "patch_size = 0"),
+        ({"num_attention_heads": 0}, "num_attention_heads = 0"),
+        ({"drop_path_rate": 1.0}, "drop_path_rate = 1.0"),
     ],
 )
 def test_what_does_not_fit_is_refused(options, complaint):

@@ -2,6 +2,7 @@
 
 import argparse
 import pickle
+import re
 
 import pytest
 import torch
@@ -51,10 +52,15 @@ def write_release(folder, state, name="beit3_small_patch4_8_vqa.pth", **beside):
     return folder / name
 
 
+def write_answers(folder, count):
+    lines = (f'{{"answer": "a{label}", "label": {label}}}\n' for label in range(count))
+    (folder / "answer2label.txt").write_text("".join(lines))
+
+
 def test_a_release_becomes_a_folder_that_answers_alike(published, pieces, tmp_path, pixels, ids):
     model, state = published("vqa", vocab_size=115)
     release = write_release(tmp_path, state, args=argparse.Namespace(epochs=3))
-    (tmp_path / "answer2label.txt").write_text('{"answer": "yes", "label": 0}\n')
+    write_answers(tmp_path, 6)
     (tmp_path / "beit3.spm").write_bytes(pieces.read_bytes())
     out = convert(release, tmp_path / "out")
     assert {path.name for path in out.iterdir()} == {
@@ -79,6 +85,10 @@ def test_another_head_or_size_than_wanted_is_named(published):
         build_published(state, head="captioning")
     with pytest.raises(InputError, match="is a small model with the head 'vqa', but large is wanted"):
         build_published(state, size="large")
+    with pytest.raises(InputError, match="no head of BEiT-3 'vqaa': did you mean 'vqa'"):
+        build_published(state, head="vqaa")
+    with pytest.raises(InputError, match="no published size of BEiT-3 'larg': did you mean 'large'"):
+        build_published(state, size="larg")
 
 
 def test_tensors_too_many_too_few_or_of_another_shape_are_named(published):
@@ -108,6 +118,14 @@ def test_another_resolution_is_interpolated(published, tmp_path):
     assert model.classify(torch.zeros(1, 3, 16, 16)).shape == (1, 5)
 
 
+@pytest.mark.parametrize("size", [0, -8, "large"])
+def test_a_resolution_that_is_none_is_refused(published, tmp_path, size):
+    _, state = published("classification")
+    with pytest.raises(InputError, match=f"image_size = {size!r}"):
+        convert(write_release(tmp_path, state), tmp_path / "out", image_size=size)
+    assert not (tmp_path / "out").exists()
+
+
 def test_nothing_in_a_checkpoint_is_executed(tmp_path):
     class Trap:
         def __reduce__(self):
@@ -129,6 +147,14 @@ def test_missing_damaged_and_foreign_files_are_refused(tmp_path):
     (tmp_path / "broken.pth").write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(InputError, match="no readable checkpoint"):
         read_published(tmp_path / "broken.pth")
+    for name, content in (
+        ("page.pth", b"<!DOCTYPE html>"),
+        ("note.pth", b"hello"),
+        ("bytes.pth", b"X\x02\x00\x00\x00\xc3("),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=f"{name} is no readable checkpoint"):
+            read_published(tmp_path / name)
     torch.save({"epoch": 3}, tmp_path / "other.pth")
     with pytest.raises(InputError, match="holds no weights"):
         read_published(tmp_path / "other.pth")
@@ -146,8 +172,18 @@ def test_words_must_be_there_and_belong_to_the_weights(published, pieces, tmp_pa
     release = write_release(tmp_path, state)
     with pytest.raises(InputError, match=r"no beit3\.spm at"):
         convert(release, tmp_path / "out")
-    with pytest.raises(InputError, match="110 pieces"):
+    with pytest.raises(InputError, match=f"^{re.escape(str(pieces))} has 110 pieces"):
         convert(release, tmp_path / "out", base=pieces)
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_of_answers_must_belong_to_the_weights(published, pieces, tmp_path):
+    _, state = published("vqa", vocab_size=115)
+    release = write_release(tmp_path, state)
+    (tmp_path / "beit3.spm").write_bytes(pieces.read_bytes())
+    write_answers(tmp_path, 5)
+    with pytest.raises(InputError, match=r"answer2label\.txt has 5 names, but the head has 6 outputs"):
+        convert(release, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

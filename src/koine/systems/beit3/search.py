@@ -96,9 +96,10 @@ class VectorCache:
         self.files: dict[str, list[Any]] = {}
         self.changed = False
         try:
-            with np.load(folder / "vectors.npz", allow_pickle=False) as stored:
-                self.vectors = dict(zip(stored["keys"].tolist(), stored["vectors"], strict=True))
-            self.files = dict(json.loads((folder / "files.json").read_text(encoding="utf-8")))
+            with np.load(folder / "vectors.npz", allow_pickle=False) as arrays:
+                self.vectors = dict(zip(arrays["keys"].tolist(), arrays["vectors"], strict=True))
+            stored = dict(json.loads((folder / "files.json").read_text(encoding="utf-8")))
+            self.files = {path: [int(size), int(time), str(key)] for path, (size, time, key) in stored.items()}
         except (OSError, EOFError, ValueError, TypeError, KeyError, BadZipFile):
             self.vectors, self.files = {}, {}
 

@@ -133,7 +133,7 @@ class Beit3:
         Args:
             batch_size: sentences that go through the network together.
         Raises:
-            InputError: as `respond`.
+            InputError: as `respond`, or a batch_size below 1.
         """
         longest = min(max_length, self.model.config.max_text_tokens)
         decoding = Decoding(beams=beams, length_penalty=length_penalty, max_length=longest)
@@ -195,12 +195,10 @@ class Beit3:
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str], *, batch_size: int = 256) -> Tensor:
         """Unit vectors float32 [texts, width], on the CPU."""
-        found = []
-        for part in _runs(texts, batch_size):
-            read = self._texts(part)
-            found.append(self.model.embed_texts(read.input_ids, read.attention_mask).float().cpu())
+        found = [self._embed(self._texts(part)) for part in _runs(texts, batch_size)]
         return torch.cat(found) if found else torch.zeros(0, self.model.config.hidden_size)
 
+    @torch.inference_mode()
     def search(
         self, text: str, folder: str | os.PathLike[str], *, count: int = 5, cache: str | os.PathLike[str] | None = None
     ) -> Reply:
@@ -212,17 +210,19 @@ class Beit3:
             cache: where vectors are kept, see `SearchIndex`.
         Returns:
             The paths, each on a line; `details["found"]` lists (path, cosine), `details["pictures"]` counts the files
-            that could be read, `details["encoded"]` the contents that had no vector yet, and `details["skipped"]` lists
-            the other files with the reason.
+            that could be read, `details["encoded"]` the contents that had no vector yet, `details["skipped"]` lists
+            the other files with the reason, and `details["cut"]` counts the tokens that a text lost as too long.
         Raises:
-            InputError: an empty folder, none of whose pictures can be read; or weights without retrieval.
+            InputError: a text without words; an empty folder, or one none of whose pictures can be read; or weights
+                without retrieval.
         """
         self.model.require("retrieval")
         self.model.eval()
         if count < 1:
             raise InputError(f"count = {count} finds nothing: give at least 1")
+        read = self._texts([text])
         index = SearchIndex.of_folder(folder, self.model, self.embed_images, cache=cache)
-        found = index.nearest(self.embed_texts([text])[0], count)
+        found = index.nearest(self._embed(read)[0], count)
         lines = "\n".join(str(path) for path, _ in found)
         details = {
             "use": "search",
@@ -230,6 +230,7 @@ class Beit3:
             "pictures": len(index.paths),
             "encoded": index.encoded,
             "skipped": [[str(path), reason] for path, reason in index.skipped],
+            **_cut(read, 0),
         }
         return Reply(lines, details=details)
 
@@ -289,15 +290,23 @@ class Beit3:
         return [Reply(next(iter(one)), details={"scores": one}) for one in likeliest]
 
     def _rank(self, image: Image, texts: Sequence[str]) -> Reply:
-        similarities = self.embed_texts(texts) @ self.embed_images([image])[0]
+        read = self._texts(texts)
+        similarities = self._embed(read) @ self.embed_images([image])[0]
         order = similarities.argsort(descending=True).tolist()
         ranked: dict[str, Any] = {texts[place]: float(similarities[place]) for place in order}
-        return Reply("\n".join(ranked), details={"similarities": ranked})
+        lost = {"cut": sum(read.cut)} if any(read.cut) else {}
+        return Reply("\n".join(ranked), details={"similarities": ranked, **lost})
 
     def _find(self, images: Sequence[Image], text: str) -> Reply:
-        similarities = self.embed_images(images) @ self.embed_texts([text])[0]
+        read = self._texts([text])
+        similarities = self.embed_images(images) @ self._embed(read)[0]
         index = int(similarities.argmax())
-        return Reply(images[index], details={"index": index, "similarities": similarities.tolist()})
+        details = {"index": index, "similarities": similarities.tolist(), **_cut(read, 0)}
+        return Reply(images[index], details=details)
+
+    def _embed(self, read: Texts) -> Tensor:
+        """Unit vectors float32 [texts, width] of texts that were read, on the CPU."""
+        return self.model.embed_texts(read.input_ids, read.attention_mask).float().cpu()
 
     def _pixels(self, images: Sequence[Image]) -> Tensor:
         weight = self.model.beit3.vision_embed.proj.weight
@@ -359,4 +368,6 @@ def _cut(texts: Texts, number: int) -> dict[str, int]:
 
 
 def _runs(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    if size < 1:
+        raise InputError(f"batch_size = {size} takes nothing at a time: give at least 1")
     return [items[begin : begin + size] for begin in range(0, len(items), size)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -126,6 +127,7 @@ def test_a_damaged_cache_is_made_again(beit3: Beit3, folder: Path, tmp_path: Pat
         lambda: vectors.write_bytes(vectors.read_bytes()[:50]),
         lambda: files.write_text("[1, 2]"),
         lambda: files.write_text("{"),
+        lambda: files.write_text(json.dumps({str(folder / "a.png"): 7})),
     ):
         damage()
         reply = beit3.search("a ball", folder, cache=cache)
@@ -136,3 +138,9 @@ def test_nothing_is_written_among_the_pictures(beit3: Beit3, folder: Path, tmp_p
     before = sorted(folder.rglob("*"))
     beit3.search("a ball", folder, cache=tmp_path / "cache")
     assert sorted(folder.rglob("*")) == before
+
+
+def test_no_picture_is_read_for_a_text_that_says_nothing(beit3: Beit3, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no text to read"):
+        beit3.search(" ", folder, cache=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()

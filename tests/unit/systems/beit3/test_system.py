@@ -176,3 +176,22 @@ def test_weights_are_loaded_from_a_folder(beit3: Beit3, tmp_path: Path) -> None:
     assert scores[0] == pytest.approx(scores[1], abs=1e-6)
     with pytest.raises(InputError, match="there is no folder"):
         Beit3.load(tmp_path / "nothing")
+
+
+def test_a_text_that_is_too_long_to_compare_is_announced(beit3: Beit3, tmp_path: Path) -> None:
+    long = "red " * 30
+    LEFT.to_pil().save(tmp_path / "left.png")
+    with pytest.warns(UserWarning, match="cut off"):
+        ranked = beit3.respond(LEFT, "a ball", long)
+    with pytest.warns(UserWarning, match="cut off"):
+        found = beit3.respond(LEFT, RIGHT, picture(3), long)
+    with pytest.warns(UserWarning, match="cut off"):
+        searched = beit3.search(long, tmp_path, cache=tmp_path / "cache")
+    assert ranked.details["cut"] == found.details["cut"] == searched.details["cut"] > 0
+    assert "cut" not in beit3.respond(LEFT, "a ball", "a cube").details
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_batches_of_nothing_are_refused(beit3: Beit3, size: int) -> None:
+    with pytest.raises(InputError, match=f"batch_size = {size}"):
+        beit3.respond_batch([Sentence(LEFT, "two?")], batch_size=size)

@@ -22,6 +22,8 @@ from koine.systems.beit3.multiway import Multiway, Route
 from koine.systems.beit3.packed_linear import with_packed
 
 _IMPOSSIBLE = -1e9
+_STEEPEST = 10
+"""The power of a text's length that its score is divided by, at most."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class Decoding:
             raise InputError(f"beams = {self.beams} follows nothing: give at least 1")
         if self.max_length < 4:
             raise InputError(f"max_length = {self.max_length} leaves no room for a word: give at least 4")
+        if not abs(self.length_penalty) <= _STEEPEST:  # nan is refused, too
+            raise InputError(
+                f"length_penalty = {self.length_penalty} drowns what a text scores: give a number from -{_STEEPEST} to "
+                f"{_STEEPEST}, such as 0.6"
+            )
 
 
 @dataclass(frozen=True)

@@ -146,3 +146,9 @@ def test_what_can_not_be_written_is_refused(tiny, pixels, ids):
         write(tiny(), pixels, options=Decoding(max_length=40))
     with pytest.raises(InputError, match="no captioning head"):
         write(tiny(heads=["vqa"]), pixels, options=Decoding(max_length=8))
+
+
+@pytest.mark.parametrize("penalty", [float("nan"), float("inf"), 1e6])
+def test_a_penalty_that_no_text_survives_is_refused(penalty):
+    with pytest.raises(InputError, match="length_penalty = "):
+        Decoding(length_penalty=penalty)

@@ -180,7 +180,7 @@ class VisualTokenizer(PreTrainedModel):
         """What is quantised, of any length: [images, patches, code width]."""
         features = self.encoder(to_signed(images))
         with torch.autocast(features.device.type, enabled=False):
-            return self.encode_task_layer(features.float())
+            return self.encode_task_layer(features.to(self.encode_task_layer[0].weight.dtype))
 
     def decode(self, vectors: Tensor) -> Tensor:
         """What codes [images, patches, code width] say of the teacher's features [images, patches, teacher width]."""

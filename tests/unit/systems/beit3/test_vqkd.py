@@ -94,3 +94,11 @@ def test_it_survives_being_saved(tokenizer, tmp_path):
     again = VisualTokenizer.from_pretrained(tmp_path).eval()
     assert bool(again.quantizer.started)
     assert torch.equal(again.tokenize(images), tokenizer.tokenize(images))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_it_tokenizes_in_half_precision(tokenizer, dtype):
+    images = torch.rand(4, 3, 16, 16)
+    exact = tokenizer.eval().tokenize(images)
+    halved = tokenizer.to(dtype).tokenize(images.to(dtype))
+    assert (halved == exact).float().mean() > 0.8

@@ -303,7 +303,7 @@ def load(
     place, number_type = _device(device), _dtype(dtype)
     from importlib import import_module
 
-    from koine.loading_bars import without_bars
+    from koine.quiet_loading import without_bars
 
     module, _, attribute = entry.partition(":")
     system_class: type[System] = getattr(import_module(module), attribute)

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from koine.errors import InputError
-from koine.loading_bars import without_bars
-from koine.loading_reports import without_reports
+from koine.quiet_loading import without_bars, without_reports
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -23,7 +23,7 @@ from transformers import CLIPVisionConfig, LlamaConfig
 
 from koine.errors import InputError
 from koine.files import write_atomically
-from koine.loading_reports import without_reports
+from koine.quiet_loading import without_reports
 from koine.systems.ferret.checkpoint import Checkpoint, locate, read_json
 from koine.systems.ferret.config import (
     PUBLISHED_LONGEST_ANSWER,

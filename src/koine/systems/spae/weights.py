@@ -20,7 +20,7 @@ from transformers import AutoConfig
 
 from koine.errors import InputError
 from koine.files import write_atomically
-from koine.loading_reports import without_reports
+from koine.quiet_loading import without_reports
 from koine.systems.spae.config import SpaeConfig
 from koine.systems.spae.model import SpaeModel
 

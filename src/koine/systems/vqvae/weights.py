@@ -17,7 +17,7 @@ from torch import Tensor
 
 from koine.errors import InputError
 from koine.files import write_atomically
-from koine.loading_reports import without_reports
+from koine.quiet_loading import without_reports
 from koine.systems.vqvae.config import VQVAEConfig
 from koine.systems.vqvae.model import VQVAEModel
 from koine.systems.vqvae.published_names import State, from_pixelcnn, from_pytorch_vqvae, from_vqvae2

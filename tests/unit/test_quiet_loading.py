@@ -4,7 +4,7 @@ import pytest
 
 from koine.foundations.clip import Clip
 from koine.foundations.language_model import load_language_model
-from koine.loading_bars import without_bars
+from koine.quiet_loading import without_bars, without_reports
 
 
 @pytest.mark.parametrize("load", [load_language_model, Clip.load])
@@ -21,3 +21,12 @@ def test_bars_come_back(capfd):
     with without_bars():
         assert not logging.is_progress_bar_enabled()
     assert logging.is_progress_bar_enabled() == before
+
+
+def test_reports_come_back():
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    with without_reports():
+        assert logging.get_verbosity() == logging.ERROR
+    assert logging.get_verbosity() == before != logging.ERROR

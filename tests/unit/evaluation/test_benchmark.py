@@ -77,10 +77,6 @@ def test_questions_are_asked_so_many_at_a_time(folder: Path) -> None:
 
 def test_a_system_answers_together_where_it_can() -> None:
     class Single:
-        @classmethod
-        def load(cls, weights: str = "nano", device: Any = None, dtype: Any = None) -> Single:
-            return cls()
-
         def respond(self, *parts: Any, **options: Any) -> Reply:
             return Reply(f"alone: {Sentence(*parts).text}")
 

@@ -158,11 +158,8 @@ class Beit3:
         """The answer to each (picture, question)."""
         found: list[str] = []
         for part in _runs(questions, batch_size):
-            texts = self._texts([text for _, text in part])
-            logits = self.model.answer(
-                self._pixels([image for image, _ in part]), texts.input_ids, texts.attention_mask
-            )
-            found += map(self.processor.answer, logits.argmax(dim=1).tolist())
+            replies = self._answer([image for image, _ in part], self._texts([text for _, text in part]))
+            found += [reply.text for reply in replies]
         return found
 
     @torch.inference_mode()
@@ -180,10 +177,8 @@ class Beit3:
         """The probability that each (left picture, right picture, statement) is true."""
         found: list[float] = []
         for part in _runs(statements, batch_size):
-            texts = self._texts([text for *_, text in part])
-            left, right = self._pixels([one for one, _, _ in part]), self._pixels([other for _, other, _ in part])
-            logits = self.model.judge(left, right, texts.input_ids, texts.attention_mask)
-            found += logits.float().softmax(dim=1)[:, 1].tolist()
+            replies = self._judge([pair for *pair, _ in part], self._texts([text for *_, text in part]))
+            found += [reply.details["probability"] for reply in replies]
         return found
 
     @torch.inference_mode()

@@ -14,13 +14,10 @@ Codebook = Literal["ema", "gradient", "spherical"]
 Output = Literal["linear", "tanh"]
 Prior = Literal["none", "pixelcnn", "pixelsnail"]
 _CHOICES: dict[str, Any] = {"codebook": Codebook, "output": Output, "prior": Prior, "estimator": Estimator}
-_LEAST = {"channels": 1, "width": 1, "first_width": 1, "block_width": 1, "codes": 1, "code_width": 1} | {
-    "blocks": 0,
-    "codes_per_cell": 1,
-    "prior_width": 1,
-    "prior_head": 1,
-    "prior_text_width": 0,
-    "downsamplings": 1,
+_LEAST = {
+    **dict.fromkeys(("channels", "width", "first_width", "block_width", "downsamplings"), 1),
+    **dict.fromkeys(("codes", "code_width", "codes_per_cell", "prior_width", "prior_head"), 1),
+    **dict.fromkeys(("blocks", "prior_text_width"), 0),
 }
 """Fields that count something, and the least that can be built."""
 _RANGES = {"commitment": (0, math.inf), "ema_decay": (0, 1), "ema_epsilon": (0, math.inf)}

@@ -175,6 +175,13 @@ def psnr(first: Tensor | np.ndarray, second: Tensor | np.ndarray) -> float:
     return 10 * float(np.log10(255**2 / error)) if error else float("inf")
 
 
+def snr(signal: np.ndarray, found: np.ndarray) -> float:
+    """Signal-to-noise ratio in decibels of samples of the same shape; infinite if they are equal."""
+    noise = float(np.square(signal.astype(np.float64) - found).sum())
+    power = float(np.square(signal.astype(np.float64)).sum())
+    return 10 * float(np.log10(power / noise)) if noise and power else float("inf" if not noise else "-inf")
+
+
 def _words(text: str) -> list[str]:
     return re.findall(r"[\w-]+", text.lower())
 

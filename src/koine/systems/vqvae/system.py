@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from koine.errors import InputError
 from koine.sentence import Audio, Image, Part, Reply, Sentence
 from koine.systems.vqvae.likelihood import NATS_PER_BIT, bits_per_dim, fitted_deviation, gaussian_bits, uniform_bits
 from koine.systems.vqvae.model import VQVAEModel
-from koine.systems.vqvae.processor import VQVAEProcessor, psnr, request_of, to_levels
+from koine.systems.vqvae.processor import VQVAEProcessor, psnr, request_of, snr, to_levels
 from koine.systems.vqvae.sampling import SamplingOptions
 from koine.systems.vqvae.weights import NANO_WEIGHTS, load_folder
 
@@ -206,10 +205,3 @@ class VQVAE:
         from koine.foundations.clip import Clip
 
         return Clip.load(self.model.config.prior_text_encoder)
-
-
-def snr(signal: np.ndarray, found: np.ndarray) -> float:
-    """Signal-to-noise ratio in decibels of samples of the same shape; infinite if they are equal."""
-    noise = float(np.square(signal.astype(np.float64) - found).sum())
-    power = float(np.square(signal.astype(np.float64)).sum())
-    return 10 * float(np.log10(power / noise)) if noise and power else float("inf" if not noise else "-inf")

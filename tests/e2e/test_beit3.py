@@ -145,3 +145,19 @@ def test_drawings_are_judged_by_weights_that_answer_true_or_false(
     assert main(["evaluate", "beit3", *arguments]) == 0
     metrics = json.loads(capsys.readouterr().out)["metrics"]
     assert metrics["majority"] == 0.5 and metrics["accuracy_low"] <= metrics["accuracy"] <= metrics["accuracy_high"]
+
+
+def test_answers_that_only_a_server_can_score_are_written(
+    place: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("pictures/0.png").rename("pictures/COCO_test2015_000000000007.jpg")
+    question = {"image_id": 7, "question": "what colour is the ball?", "question_id": 7001}
+    file = Path("pictures/v2_OpenEnded_mscoco_test-dev2015_questions.json")
+    file.write_text(json.dumps({"questions": [question]}))
+    arguments = ["evaluate", "beit3", "--weights", str(weights), "--benchmark", "vqav2", "--data", "pictures"]
+    arguments += ["--set", "split=test-dev2015"]
+    assert main(arguments) == 2
+    assert "only a server can score vqav2's test-dev2015: give --out FILE" in capsys.readouterr().err
+    assert main([*arguments, "--out", "answers.jsonl"]) == 0
+    assert "1 answers are in answers.jsonl" in capsys.readouterr().out
+    assert json.loads(Path("answers.jsonl").read_text())["id"] == "7001"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -49,12 +50,14 @@ def options_of_every_command(
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command and returns the exit status: 0 done, 1 failed, 2 bad input, 130 stopped by the user.
 
-    Errors go to stderr as one line, `error: <what is wrong, where, what to do>`; `--debug`, before or after the
-    command, shows the traceback instead.
+    Errors go to stderr as one line, `error: <what is wrong, where, what to do>`, as do warnings; `--debug`, before or
+    after the command, shows the traceback instead, and where a warning comes from.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"] or ["--help"]
+    usual = warnings.formatwarning
+    warnings.formatwarning = usual if debug else _as_line
     try:
         status = app(given, prog_name="koine", standalone_mode=False)
         sys.stdout.flush()  # a closed pipe should show here, not in the interpreter's last breath
@@ -66,6 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
         if debug:
             raise
         return _report(error)
+    finally:
+        warnings.formatwarning = usual
     return status if isinstance(status, int) else 0
 
 
@@ -81,6 +86,10 @@ def _report(error: Exception) -> int:
         return _complain("stopped", 130)
     told = " ".join(f"{type(error).__name__}: {error}".split())
     return _complain(f"{told} (this is not your input's fault; --debug shows where it happened)", 1)
+
+
+def _as_line(message: object, *_: object, **__: object) -> str:
+    return f"warning: {' '.join(str(message).split())}\n"
 
 
 def _complain(message: str, status: int) -> int:

@@ -64,10 +64,17 @@ def evaluate(
         raise InputError(f"benchmark {benchmark} asks questions from its published files: give --data DIR")
     if not data.exists():
         raise InputError(f"there is no folder {data}: give the published files of {benchmark} as --data DIR")
-    examples = protocol.examples(data, images=images, **read_settings(choices or ()))
-    outcome = _ask(load(name, weights, device=device), protocol, examples, limit, batch_size)
+    chosen = read_settings(choices or ())
+    examples = protocol.examples(data, images=images, **chosen)
+    secret = chosen.get("split") in protocol.unscored
+    if secret and out is None:  # before hours of answering, not after
+        raise InputError(f"only a server can score {benchmark}'s {chosen['split']}: give --out FILE for the answers")
+    outcome = _ask(load(name, weights, device=device), protocol, examples, limit, batch_size, scored=not secret)
     if out is not None:
         _write_lines(_answered(outcome), out)
+    if secret:
+        print(f"{len(outcome.answers)} answers are in {out}: {benchmark}'s evaluation server scores them")
+        return
     if judged is not None and prompts is not None:
         _write_lines(judged.prompts(outcome), prompts)
         print(f"{len(outcome.answers)} prompts for a judge are in {prompts}. Add what it says to each line as")
@@ -118,10 +125,16 @@ def _list_benchmarks() -> None:
 
 
 def _ask(
-    system: System, protocol: Benchmark, examples: Iterator[AnnotatedExample], limit: int | None, batch_size: int
+    system: System,
+    protocol: Benchmark,
+    examples: Iterator[AnnotatedExample],
+    limit: int | None,
+    batch_size: int,
+    *,
+    scored: bool,
 ) -> Evaluation:
-    """All questions, with a count on stderr (how many there will be isn't known beforehand); what a judge is to score
-    has no metrics yet."""
+    """All questions, with a count on stderr (how many there will be isn't known beforehand); what a judge or a server
+    is to score has no metrics yet."""
     from rich.console import Console
     from rich.progress import Progress, TimeElapsedColumn
 
@@ -136,7 +149,7 @@ def _ask(
         line = bar.add_task("", total=limit)
         if isinstance(protocol, RetrievalBenchmark):
             return protocol.run(system, examples, limit=limit, progress=lambda count: bar.update(line, completed=count))
-        way = ask if isinstance(protocol, JudgedBenchmark) else ask_and_score
+        way = ask if isinstance(protocol, JudgedBenchmark) or not scored else ask_and_score
         return way(
             protocol,
             asking(system),

@@ -132,6 +132,7 @@ def _vqav2() -> Benchmark:
         data_set="vqav2",
         metrics=vqav2.score,
         choices={"split": SPLITS},
+        unscored=tuple(split for split in SPLITS if split.startswith("test")),
     )
 
 

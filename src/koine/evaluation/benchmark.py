@@ -47,6 +47,7 @@ class Benchmark:
             first.
         fixed: options of the data set that the benchmark decides.
         required: options of the protocol without which it can't score.
+        unscored: splits whose truth only an evaluation server knows.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Benchmark:
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     required: tuple[str, ...] = ()
+    unscored: tuple[str, ...] = ()
 
     def examples(
         self, path: str | os.PathLike[str], *, images: str | os.PathLike[str] | None = None, **chosen: str

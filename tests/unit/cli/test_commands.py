@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -239,3 +240,16 @@ class TestLightness:
         bare = seconds("-c", "pass")
         for command in ("--help", "list"):
             assert seconds("-m", "koine", command) - bare < 0.3
+
+
+def test_warnings_are_one_line_too(echo, monkeypatch, capsys):
+    def respond(self: object, *parts: object, **options: object) -> Reply:
+        return Reply(warnings.formatwarning("the text\n is cut", UserWarning, "file.py", 3))
+
+    monkeypatch.setattr(echo, "respond", respond)
+    usual = warnings.formatwarning
+    assert main(["run", "echo", "--ask", "?"]) == 0
+    assert capsys.readouterr().out.strip() == "warning: the text is cut"
+    assert warnings.formatwarning is usual
+    assert main(["run", "echo", "--ask", "?", "--debug"]) == 0
+    assert "file.py" in capsys.readouterr().out

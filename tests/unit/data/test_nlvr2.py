@@ -85,6 +85,37 @@ def test_bad_tables_are_named(tmp_path: Path) -> None:
         list(nlvr.examples(tmp_path, split="dev"))
 
 
+def test_a_block_that_is_damaged_is_named(tmp_path: Path) -> None:
+    count = 200
+    write_table(
+        tmp_path,
+        identifier=[f"{number}-0" for number in range(count)],
+        sentence=["?"] * count,
+        label=[True] * count,
+        images=[drawings(number) for number in range(count)],
+    )
+    file = tmp_path / "nlvr_dev.parquet"
+    content = bytearray(file.read_bytes())
+    content[4 : len(content) // 2] = bytes(len(content) // 2 - 4)
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"nlvr_dev\.parquet is no Parquet file or is damaged"):
+        list(nlvr.examples(tmp_path, split="dev"))
+
+
+@pytest.mark.parametrize("lacking", [{"sentence": [None]}, {"images": [None]}, {"images": [7]}])
+def test_a_row_without_sentence_or_drawings_is_named(tmp_path: Path, lacking: dict[str, list[object]]) -> None:
+    columns = {"identifier": ["7-0"], "sentence": ["?"], "label": [True], "images": [drawings(1)], **lacking}
+    write_table(tmp_path, **columns)
+    with pytest.raises(InputError, match=r"nlvr_dev\.parquet, 7-0: there is no sentence or no list of images"):
+        list(nlvr.examples(tmp_path, split="dev"))
+
+
+@pytest.mark.parametrize("orders", [0, 7])
+def test_a_drawing_has_six_orders(tmp_path: Path, orders: int) -> None:
+    with pytest.raises(InputError, match=f"orders = {orders}"):
+        nlvr.examples(tmp_path, split="dev", orders=orders)
+
+
 def test_the_real_tables_are_read() -> None:
     folder = Path(__file__).parents[4] / "shared" / "data"
     if not (folder / "nlvr_dev.parquet").is_file():

@@ -45,6 +45,12 @@ def test_a_search_needs_text_and_folder(seeker, capsys, arguments):
     assert "give --search TEXT and --folder DIR" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("others", [["--image", "a.png"], ["--ask", "?"], ["--set", "beams=2"], ["--out", "a.png"]])
+def test_a_search_refuses_what_it_makes_no_use_of(seeker, tmp_path, capsys, others):
+    assert main(["run", "echo", "--search", "a cube", "--folder", str(tmp_path), *others]) == 2
+    assert f"a search makes no use of {others[0]}: leave it away" in capsys.readouterr().err
+
+
 def test_a_system_that_cannot_search_says_so(echo, tmp_path, capsys):
     assert main(["run", "echo", "--search", "a cube", "--folder", str(tmp_path)]) == 2
     assert capsys.readouterr().err == "error: echo can't search a folder: take a system that can, such as beit3\n"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from koine.data.strokes import draw_stroke
 from koine.data.world_recolouring import draw_saturation, exchange_colours
@@ -44,6 +45,8 @@ EXISTENCE_QUESTIONS = ("Is there {phrase} in the image?", "Do you see {phrase}?"
 _PAIR = (("colour", "shape"),)
 _DETAILS = (*_PAIR, ("shape",), ("material", "shape"), ("size", "colour", "shape"))
 """How things that are asked for are named."""
+_NEAR = np.ones((5, 5), dtype=bool)
+"""What is at most two pixels away, as `binary_dilation` takes it."""
 _LOOSE_BOX_SHARE = 0.4
 """How often a thing that shares its place with another is referred to with a box round both."""
 
@@ -67,6 +70,7 @@ class Mixture:
         involved: how often such a turn otherwise calls a thing by what takes more than one look: a relation, a
             superlative, or several words without its shape. Left to itself it does so for one in four.
         points: the share of regions that are points; the others are of any kind.
+        edges: the share of those points that are at an edge of their thing, see `region_of`.
         colour: the weight of questions about a region's colour, see `REFER_WEIGHTS`.
         named_alike: whether things asked for that are there are named by colour and shape, as those that aren't are.
             Otherwise they are named in four ways, and to ask for a colour and shape half gives away that it's absent.
@@ -84,6 +88,7 @@ class Mixture:
     one_word: float = 0.0
     involved: float = 0.0
     points: float = 0.0
+    edges: float = 0.0
     colour: float = REFER_WEIGHTS["colour"]
     named_alike: bool = False
 
@@ -98,7 +103,8 @@ def conversation(
     facts, image = observe(scene, view), Image(view.image)
     if not facts.seen:
         return None
-    refer = partial(_refer_turn, weights={**REFER_WEIGHTS, "colour": mixture.colour}, points=mixture.points)
+    weights = {**REFER_WEIGHTS, "colour": mixture.colour}
+    refer = partial(_refer_turn, weights=weights, points=mixture.points, edges=mixture.edges)
     makers: dict[str, _Maker] = {
         **_MAKERS,
         "refer": refer,
@@ -106,9 +112,9 @@ def conversation(
         "exists": partial(_exists_turn, details=_PAIR if mixture.named_alike else _DETAILS),
     }
     names = [field.name for field in fields(mixture) if field.name in makers]
-    weights = np.array([getattr(mixture, kind) for kind in names])
+    shares = np.array([getattr(mixture, kind) for kind in names])
     drawn: list[Turn] = []
-    for kind in rng.choice(len(names), size=turns, p=weights / weights.sum()):
+    for kind in rng.choice(len(names), size=turns, p=shares / shares.sum()):
         turn = makers[names[kind]](facts, view, image, rng)
         if turn is not None:
             drawn.append(turn)
@@ -153,17 +159,19 @@ def region_of(
     rng: np.random.Generator,
     *,
     shared_box: bool = False,
+    at_edge: bool = False,
 ) -> Region:
     """A region that refers to thing `index`: a pixel of it, its box, or strokes over it (half of them all of it).
 
     `shared_box`: the strokes carry the box round the thing and what it is nested with, so that the box alone does not
-    tell which is meant.
+    tell which is meant. `at_edge`: the pixel lies at most two pixels from another thing or, if none is so near, from
+    what isn't this one.
     """
     if kind == "box":
         return Region.box(image, *map(float, view.boxes[index]))
     mask = view.mask(index)
     if kind == "point":
-        rows, columns = np.nonzero(mask)
+        rows, columns = np.nonzero(_edge(mask, view.instance) if at_edge else mask)
         at = int(rng.integers(len(rows)))
         return Region.point(image, float(columns[at]) + 0.5, float(rows[at]) + 0.5)
     strokes = mask if rng.random() < 0.5 else draw_stroke(mask, rng)
@@ -171,6 +179,17 @@ def region_of(
     if shared_box and partner is not None:
         return Region.scribble(image, strokes, box=union(view.boxes[index], view.boxes[partner]))
     return Region.scribble(image, strokes)
+
+
+def _edge(mask: NDArray[np.bool_], instance: NDArray[np.int_]) -> NDArray[np.bool_]:
+    """The pixels of a thing near another thing's; if there are none, those near any other; else all of them."""
+    from scipy.ndimage import binary_dilation  # takes a while to import and only trainings need it
+
+    near_thing = mask & binary_dilation((instance >= 0) & ~mask, _NEAR)
+    if near_thing.any():
+        return near_thing
+    near_other = mask & binary_dilation(~mask, _NEAR)
+    return near_other if near_other.any() else mask
 
 
 def nested_with(facts: Facts, index: int) -> int | None:
@@ -201,9 +220,10 @@ def _refer_turn(
     *,
     weights: dict[str, float],
     points: float,
+    edges: float,
 ) -> Turn:
     asked = region_questions(facts.scene, view, rng)
-    return _about_region(asked, weights, facts, view, image, rng, points=points)
+    return _about_region(asked, weights, facts, view, image, rng, points=points, edges=edges)
 
 
 def _purpose_turn(facts: Facts, view: Observation, image: Image, rng: np.random.Generator) -> Turn | None:
@@ -220,12 +240,14 @@ def _about_region(
     rng: np.random.Generator,
     *,
     points: float = 0.0,
+    edges: float = 0.0,
 ) -> Turn:
     shares = np.cumsum([weights.get(question.kind, 1.0) for question in asked])
     question = asked[int(np.searchsorted(shares, rng.random() * shares[-1]))]
     shared_box = rng.random() < _LOOSE_BOX_SHARE
     kind: RegionKind = "point" if points and rng.random() < points else pick(rng, REGION_KINDS)
-    region = region_of(facts, view, image, question.things[0], kind, rng, shared_box=shared_box)
+    at_edge = kind == "point" and edges > 0 and rng.random() < edges
+    region = region_of(facts, view, image, question.things[0], kind, rng, shared_box=shared_box, at_edge=at_edge)
     return with_region(str(question.region_text), region), Sentence(question.answer)
 
 

@@ -181,6 +181,40 @@ def test_regions_lie_on_the_thing_they_refer_to(nested_views):
             assert box.bounds == tuple(map(float, view.boxes[index]))
 
 
+def test_points_at_an_edge_are_within_two_pixels_of_another_thing_where_there_is_one(nested_views):
+    rng, beside = np.random.default_rng(3), 0
+    for scene, view in nested_views:
+        facts, image = observe(scene, view), Image(view.image)
+        for index in members(facts.seen):
+            mask, others = view.mask(index), (view.instance >= 0) & ~view.mask(index)
+            point = region_of(facts, view, image, index, "point", rng, at_edge=True)
+            ((row, column),) = np.argwhere(point.to_mask())
+            near = (slice(max(0, row - 2), row + 3), slice(max(0, column - 2), column + 3))
+            assert mask[row, column]
+            assert not mask[near].all()
+            rows, columns = np.nonzero(others)
+            distances = [np.maximum(abs(rows - y), abs(columns - x)).min(initial=64) for y, x in np.argwhere(mask)]
+            assert others[near].any() == (min(distances) <= 2)
+            beside += others[near].any()
+    assert beside > len(nested_views)
+
+
+def test_the_mixture_says_how_many_points_are_at_an_edge(views):
+    def at_edges(edges):
+        mixture, found = only("refer", points=1.0, edges=edges), []
+        for scene, view in views:
+            example = conversation(scene, view, np.random.default_rng(scene.seed), mixture=mixture, turns=4)
+            for turn, _ in exchanges(example) if example else ():
+                for region in turn.regions:
+                    ((row, column),) = np.argwhere(region.to_mask())
+                    window = view.instance[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3]
+                    found.append((window != view.instance[row, column]).any())
+        return np.mean(found)
+
+    assert at_edges(1.0) == 1.0
+    assert at_edges(0.0) < at_edges(0.5) < 1.0
+
+
 def test_two_things_in_one_box_are_told_apart_by_the_scribble_alone(nested_views):
     probes = list(shared_box_probes(nested_views, seed=0))
     assert len(probes) > 20

@@ -70,8 +70,10 @@ SHARPENING_MIXTURE = replace(POLISHING_MIXTURE, refer=6.0, points=0.6)
 patches of 8 pixels that were learnt for whole pictures: on validation scenes the shape at a point was named in 97 %
 where the point's window lies on one thing alone, in half where a fifth of it is another thing."""
 POINTING_MIXTURE = replace(SHARPENING_MIXTURE, refer=12.0, points=0.8, edges=0.6)
-"""Of the last stage, which trains the tower, too: mostly points, mostly near an edge. After the sixth a third of the
+"""Of the seventh stage, which trains the tower, too: mostly points, mostly near an edge. After the sixth a third of the
 faults were still where another thing lay in the point's window, which is one window in eighteen."""
+SETTLING_MIXTURE = replace(POINTING_MIXTURE, colour=2.0)
+"""Of the last stage, which goes on with six turns a picture: one pass of the tower then serves more points."""
 TOWER = ("vision_tower.embeddings", "vision_tower.pre_layrnorm", "vision_tower.encoder")
 
 STARTING_SCENES = 2000
@@ -130,16 +132,17 @@ class Conversations(TrainingData):
 class NanoRecipe(Recipe):
     """The nano Ferret, from the nano CLIP and the nano language model.
 
-    Until the last stage CLIP is frozen, as in the paper (section 4), and its features are computed once. Patches carry
-    their places (`image_positions`) from the start, and begin near the words for what they show (`projector_start`).
+    In the first five stages CLIP is frozen, as in the paper (section 4), and its features are computed once. Patches
+    carry their places (`image_positions`) from the start, and begin near the words for what they show
+    (`projector_start`).
     The projector and the language model learn to read pictures of single things, as LLaVA's do from captions, which the
     paper starts from; then to choose one of two or three; then everything is asked, later with many boxes a picture,
-    then about what is still hard. In the last stage CLIP learns along, which the paper's doesn't: patches are coarse
-    here.
+    then about what is still hard. In the last three stages, which come to be about points near an edge, CLIP learns
+    along, which the paper's doesn't: patches are coarse here.
 
     Attributes:
         alignment_set, choosing_set: the conversations of the first two stages, without regions in the questions.
-        data_set, grounding_set, polishing_set, sharpening_set, pointing_set: those of the others.
+        data_set, grounding_set, polishing_set, sharpening_set, pointing_set, settling_set: those of the others.
         options: fields of `FerretConfig` that differ from the nano's.
         plan: the stages, in order.
         seed: of the weights that start from nothing.
@@ -170,8 +173,13 @@ class NanoRecipe(Recipe):
             scenes=60_000, single_scenes=3_000, least_things=2, turns=4, mixture=POINTING_MIXTURE, seed=5
         )
     )
+    settling_set: WorldData = field(
+        default_factory=lambda: WorldData(
+            scenes=60_000, single_scenes=3_000, least_things=2, turns=6, mixture=SETTLING_MIXTURE, seed=6
+        )
+    )
     options: dict[str, Any] = field(default_factory=dict)
-    plan: tuple[str, ...] = ("align", "choose", "instruct", "ground", "polish", "sharpen", "point")
+    plan: tuple[str, ...] = ("align", "choose", "instruct", "ground", "polish", "sharpen", "point", "settle")
     seed: int = 0
 
     name = "ferret-nano"
@@ -197,6 +205,7 @@ class NanoRecipe(Recipe):
             replace(instruct, name="polish", steps=3000, batch_size=64, learning_rate=8e-4),
             sharpen,
             replace(sharpen, name="point", steps=3000, learning_rate=5e-4),
+            replace(sharpen, name="settle", steps=2600, learning_rate=5e-4),
         )
         self.stages = tuple(stage for stage in known if stage.name in self.plan)
 
@@ -239,6 +248,7 @@ class NanoRecipe(Recipe):
             "polish": self.polishing_set,
             "sharpen": self.sharpening_set,
             "point": self.pointing_set,
+            "settle": self.settling_set,
         }[stage.name]
 
     def examples(self, data_set: WorldData) -> Iterable[Example]:

@@ -70,8 +70,8 @@ def run(
         raise InputError(f"--out {out} has no picture's suffix: take one of {', '.join(PICTURE_SUFFIXES)}")
     name = find_built(system).name
     if search is not None or folder is not None:
-        others = {"--ask": ask, "--image": image, "--point": point, "--box": box, "--mask": mask, "--text": text}
-        others |= {"--labels": labels, "--set": settings, "--out": out}
+        others: dict[str, object] = {"--ask": ask, "--image": image, "--point": point, "--box": box, "--mask": mask}
+        others |= {"--text": text, "--labels": labels, "--set": settings, "--out": out}
         if unused := [option for option, value in others.items() if value]:
             raise InputError(f"a search makes no use of {unused[0]}: leave it away, or leave --search and --folder")
         system_with_weights = load(name, weights, device=device, dtype=dtype)

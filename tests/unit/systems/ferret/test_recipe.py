@@ -32,18 +32,20 @@ def test_each_stage_learns_from_conversations_of_its_own():
     assert len({repr(data) for data in sets}) == len(sets)
 
 
-def test_the_last_stage_trains_the_tower_whose_features_others_keep(monkeypatch):
+def test_the_last_stages_train_the_tower_whose_features_others_keep(monkeypatch):
     monkeypatch.setattr(recipe_module, "STARTING_SCENES", 100)
     few = WorldData(scenes=20, nested_scenes=0, single_scenes=0, turns=1)
-    recipe = NanoRecipe(polishing_set=few, sharpening_set=few)
-    *_, polish, sharpen = recipe.stages
+    recipe = NanoRecipe(polishing_set=few, sharpening_set=few, pointing_set=few, settling_set=few)
+    polish, *last = recipe.stages[-4:]
+    assert [stage.name for stage in last] == ["sharpen", "point", "settle"]
     model, gradients = recipe.build_model(), {}
-    for stage in (sharpen, polish):
+    for stage in (*last, polish):
         batch = recipe.data(stage).batch(torch.arange(4), torch.Generator().manual_seed(0))
-        assert ("pixel_values" in batch) == (stage is sharpen) and ("vision_features" in batch) == (stage is polish)
+        assert ("pixel_values" in batch) == (stage in last) and ("vision_features" in batch) == (stage is polish)
         freeze(model, stage)
         recipe.loss(model, batch)["loss"].backward()
         gradients[stage.name] = [weight.grad for weight in model.vision_tower.encoder.parameters()]
         model.zero_grad(set_to_none=True)
-    assert all(gradient is not None and gradient.any() for gradient in gradients["sharpen"])
+    for stage in last:
+        assert all(gradient is not None and gradient.any() for gradient in gradients[stage.name])
     assert not any(gradient is not None for gradient in gradients["polish"])

@@ -71,9 +71,10 @@ patches of 8 pixels that were learnt for whole pictures: on validation scenes th
 where the point's window lies on one thing alone, in half where a fifth of it is another thing."""
 POINTING_MIXTURE = replace(SHARPENING_MIXTURE, refer=12.0, points=0.8, edges=0.6)
 """Of the seventh stage, which trains the tower, too: mostly points, mostly near an edge. After the sixth a third of the
-faults were still where another thing lay in the point's window, which is one window in eighteen."""
+faults were still where more than a fifth of the point's window is another thing, which is one window in twenty."""
 SETTLING_MIXTURE = replace(POINTING_MIXTURE, colour=2.0)
-"""Of the last stage, which goes on with six turns a picture: one pass of the tower then serves more points."""
+"""Of the last stage, which goes on with six turns a picture, so that one pass of the tower serves more points, and asks
+less for colours, which are told best."""
 TOWER = ("vision_tower.embeddings", "vision_tower.pre_layrnorm", "vision_tower.encoder")
 
 STARTING_SCENES = 2000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from koine.errors import InputError
@@ -24,6 +24,19 @@ def read_value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def check_options(options: Iterable[str], config: type, *, of: str) -> None:
+    """Refuses options that are no fields of a configuration, which transformers' classes would keep without a use.
+
+    Args:
+        of: whose options they are, for the error.
+    Raises:
+        InputError: an option that `config` doesn't define.
+    """
+    for option in options:
+        if option not in config.__annotations__:
+            raise InputError.unknown(f"option of {of}", option, config.__annotations__)
 
 
 def _convert(value: object, kind: Any) -> Any:

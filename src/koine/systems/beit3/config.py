@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from transformers import PreTrainedConfig
 
 from koine.errors import InputError
+from koine.settings import check_options
 
 Head = Literal["classification", "vqa", "nlvr2", "captioning", "retrieval", "pretraining"]
 Experts = Literal["decoupled", "feed-forward", "none"]
@@ -187,7 +188,10 @@ class Beit3Config(PreTrainedConfig):
         Args:
             vocab_size: of the tokenizer, mask token included.
             mask_token_id: by default the last of the vocabulary.
+        Raises:
+            InputError: an option that no field has, or a value that nothing can be built with.
         """
+        check_options(options, cls, of="BEiT-3")
         settings: dict[str, Any] = {
             "heads": ["vqa", "nlvr2", "captioning", "retrieval", "pretraining"],
             "hidden_size": 128,

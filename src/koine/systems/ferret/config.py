@@ -8,6 +8,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from koine.errors import InputError
+from koine.settings import check_options
 
 PUBLISHED_SIZES: dict[str, dict[str, Any]] = {
     "7b": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32},
@@ -176,7 +177,10 @@ class FerretConfig(PreTrainedConfig):
         Args:
             vocab_size: of the tokenizer, region token included.
             region_token_id: by default the last of the vocabulary.
+        Raises:
+            InputError: an option that no field has, or a value that nothing can be built with.
         """
+        check_options(options, cls, of="Ferret")
         settings: dict[str, Any] = {
             "vision_config": CLIPVisionConfig(
                 hidden_size=128,

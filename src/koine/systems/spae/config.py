@@ -8,6 +8,7 @@ from transformers import PreTrainedConfig
 
 from koine.errors import InputError
 from koine.parts.residual_quantize import Filling, Pyramid, Rule
+from koine.settings import check_options
 
 Codebook = Literal["frozen", "learnt"]
 Downsample = Literal["average", "conv"]
@@ -163,7 +164,12 @@ class SpaeConfig(PreTrainedConfig):
 
     @classmethod
     def nano(cls, codebook_size: int, width: int = 128, **options: Any) -> SpaeConfig:
-        """The model that ships with the package: 64 x 64 pixels, 8 x 8 places, 213 words."""
+        """The model that ships with the package: 64 x 64 pixels, 8 x 8 places, 213 words.
+
+        Raises:
+            InputError: an option that no field has, or a value that nothing can be built with.
+        """
+        check_options(options, cls, of="SPAE")
         settings: dict[str, Any] = {
             "image_size": 64,
             "filters": 48,

@@ -9,6 +9,7 @@ from transformers import PreTrainedConfig
 
 from koine.errors import InputError
 from koine.parts.quantize import Estimator
+from koine.settings import check_options
 
 Codebook = Literal["ema", "gradient", "spherical"]
 Output = Literal["linear", "tanh"]
@@ -245,9 +246,7 @@ class VQVAEConfig(PreTrainedConfig):
         """
         if name not in PUBLISHED:
             raise InputError.unknown("published VQ-VAE", name, PUBLISHED)
-        for option in options:
-            if option not in cls.__annotations__:
-                raise InputError.unknown("option of a VQ-VAE", option, cls.__annotations__)
+        check_options(options, cls, of="a VQ-VAE")
         settings = {**PUBLISHED[name], **options}
         if name == "pytorch-vqvae":
             settings.setdefault("codebook_spread", 1 / settings.get("codes", cls.codes))

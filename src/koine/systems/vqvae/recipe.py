@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from koine.settings import check_options
 from koine.systems.vqvae.config import VQVAEConfig
 from koine.systems.vqvae.likelihood import NATS_PER_BIT
 from koine.systems.vqvae.model import VQVAEModel
@@ -85,6 +86,7 @@ def nano_config(**options: Any) -> VQVAEConfig:
         "prior_kernel": 5,
         "prior_labels": [list(words) for words in LABELS],
     }
+    check_options(options, VQVAEConfig, of="a VQ-VAE")
     return VQVAEConfig(**{**settings, **options})
 
 

@@ -158,6 +158,7 @@ def test_answers_that_only_a_server_can_score_are_written(
     arguments += ["--set", "split=test-dev2015"]
     assert main(arguments) == 2
     assert "only a server can score vqav2's test-dev2015: give --out FILE" in capsys.readouterr().err
-    assert main([*arguments, "--out", "answers.jsonl"]) == 0
-    assert "1 answers are in answers.jsonl" in capsys.readouterr().out
-    assert json.loads(Path("answers.jsonl").read_text())["id"] == "7001"
+    assert main([*arguments, "--out", "answers.json"]) == 0
+    assert "1 answers are in answers.json" in capsys.readouterr().out
+    [sent] = json.loads(Path("answers.json").read_text())
+    assert sent["question_id"] == 7001 and sent["answer"] in speaking.ANSWERS

@@ -30,7 +30,10 @@ def evaluate(
     weights: Annotated[str, typer.Option(help="nano, a folder or a hub id.")] = "nano",
     device: Annotated[str | None, typer.Option(help="Where to compute, such as cpu or cuda:0.")] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write what was answered to each question, as JSON lines.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write the answers, as JSON lines, or as the server reads them that scores them."
+        ),
     ] = None,
     prompts: Annotated[
         Path | None,
@@ -70,7 +73,9 @@ def evaluate(
     if secret and out is None:  # before hours of answering, not after
         raise InputError(f"only a server can score {benchmark}'s {chosen['split']}: give --out FILE for the answers")
     outcome = _ask(load(name, weights, device=device), protocol, examples, limit, batch_size, scored=not secret)
-    if out is not None:
+    if out is not None and secret and protocol.submission is not None:
+        _write_json(protocol.submission(outcome.answers, [example.annotation for example in outcome.examples]), out)
+    elif out is not None:
         _write_lines(_answered(outcome), out)
     if secret:
         print(f"{len(outcome.answers)} answers are in {out}: {benchmark}'s evaluation server scores them")
@@ -175,3 +180,12 @@ def _write_lines(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     with write_atomically(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _write_json(content: object, path: Path) -> None:
+    import json
+
+    from koine.files import write_atomically
+
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")

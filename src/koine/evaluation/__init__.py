@@ -133,6 +133,7 @@ def _vqav2() -> Benchmark:
         metrics=vqav2.score,
         choices={"split": SPLITS},
         unscored=tuple(split for split in SPLITS if split.startswith("test")),
+        submission=vqav2.submission,
     )
 
 

@@ -48,6 +48,7 @@ class Benchmark:
         fixed: options of the data set that the benchmark decides.
         required: options of the protocol without which it can't score.
         unscored: splits whose truth only an evaluation server knows.
+        submission: answers and annotations as that server reads them, to be written as JSON.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Benchmark:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     unscored: tuple[str, ...] = ()
+    submission: Callable[..., list[dict[str, Any]]] | None = None
 
     def examples(
         self, path: str | os.PathLike[str], *, images: str | os.PathLike[str] | None = None, **chosen: str

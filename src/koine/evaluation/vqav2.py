@@ -90,7 +90,7 @@ def score(answers: Sequence[Answer], questions: Sequence[VqaQuestion]) -> dict[s
     if unanswered := [question.id for question in questions if not question.answers]:
         raise InputError(
             f"question {unanswered[0]} has no people's answers: score val2014, or send the answers to the "
-            "evaluation server (koine evaluate --out writes them)"
+            "evaluation server (koine evaluate --set split=test2015 --out FILE writes them as it reads them)"
         )
     pairs = zip(answers, questions, strict=True)
     marks = np.array([accuracy(answer.text, question.answers) for answer, question in pairs])
@@ -98,6 +98,12 @@ def score(answers: Sequence[Answer], questions: Sequence[VqaQuestion]) -> dict[s
     interval = bootstrap(marks, np.random.default_rng(0))
     by_kind = {str(kind): float(marks[kinds == kind].mean()) for kind in dict.fromkeys(kinds) if kind}
     return interval.named("accuracy") | by_kind
+
+
+def submission(answers: Sequence[Answer], questions: Sequence[VqaQuestion]) -> list[dict[str, int | str]]:
+    """What the evaluation server reads: a list of question_id and answer."""
+    pairs = zip(answers, questions, strict=True)
+    return [{"question_id": question.id, "answer": answer.text} for answer, question in pairs]
 
 
 def accuracy(said: str, answers: Sequence[str]) -> float:

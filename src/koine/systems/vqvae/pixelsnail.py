@@ -104,7 +104,7 @@ class CausalAttention(nn.Module):
     def __init__(self, query: int, key: int, width: int, *, heads: int = 8, dropout: float = 0.1) -> None:
         super().__init__()
         self.query, self.key, self.value = (NormedConvolution(before, width) for before in (query, key, key))
-        self.heads, self.dropout = heads, nn.Dropout(dropout)
+        self.heads, self.dropout = heads, dropout
 
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
         """[b, query, rows, columns] and [b, key, rows, columns] to [b, width, rows, columns]."""
@@ -112,11 +112,15 @@ class CausalAttention(nn.Module):
             part.unflatten(1, (self.heads, -1)).flatten(3).transpose(2, 3)  # [b, heads, places, width / heads]
             for part in (self.query(query), self.key(key), self.value(key))
         )
-        places = queries.shape[2]
-        before = torch.ones(places, places, dtype=torch.bool, device=query.device).tril(-1)
-        scores = (queries @ keys.transpose(2, 3) / queries.shape[-1] ** 0.5).masked_fill(~before, -1e4)
-        share = scores.softmax(dim=-1) * before.any(dim=1)[:, None]
-        seen = self.dropout(share) @ values
+        # The second place attends to the first, the third to the first two: causal attention, shifted by one.
+        later = F.scaled_dot_product_attention(
+            queries[:, :, 1:],
+            keys[:, :, :-1],
+            values[:, :, :-1],
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=True,
+        )
+        seen = F.pad(later, (0, 0, 1, 0))
         return seen.transpose(2, 3).flatten(1, 2).unflatten(2, query.shape[2:])
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from koine.errors import InputError
 
@@ -39,6 +40,36 @@ class Audio:
         if self.rate <= 0:
             raise InputError(f"audio rate {self.rate} is not positive: give it in hertz, such as 16000")
         object.__setattr__(self, "samples", samples)
+
+    @classmethod
+    def open(cls, source: str | os.PathLike[str] | BinaryIO) -> Audio:
+        """Reads a sound file (WAV of any depth, FLAC, Ogg, MP3, ...); several channels are averaged.
+
+        Raises:
+            InputError: there is no such file, it isn't a sound, it is truncated, or it holds no finite samples.
+        """
+        from koine.sounds import read_samples
+
+        samples, rate = read_samples(source)
+        try:
+            return cls(samples, rate)
+        except InputError as error:
+            name = source if isinstance(source, str | os.PathLike) else "the sound"
+            raise InputError(f"cannot use {name}: {error}") from error
+
+    def resampled(self, rate: int) -> Audio:
+        """The same sound at another rate (hertz); itself if it has that one.
+
+        Raises:
+            InputError: the rate isn't positive.
+        """
+        from koine.sounds import resample
+
+        if rate == self.rate:
+            return self
+        if rate <= 0:
+            raise InputError(f"audio rate {rate} is not positive: give it in hertz, such as 16000")
+        return Audio(resample(self.samples, self.rate, rate), rate)
 
     @property
     def duration(self) -> float:

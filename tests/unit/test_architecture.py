@@ -14,7 +14,7 @@ PACKAGE = ROOT / "src" / "koine"
 SYSTEMS = sorted(folder.name for folder in (PACKAGE / "systems").iterdir() if (folder / "system.py").exists())
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *PACKAGE.rglob("*.md")])
 
-GROUND = {"errors", "files", "images", "messages", "quiet_loading", "sentence", "settings", "signals"}
+GROUND = {"errors", "files", "images", "messages", "quiet_loading", "sentence", "settings", "signals", "sounds"}
 USES = {
     **{module: GROUND for module in sorted(GROUND)},
     "registry": GROUND,

@@ -206,6 +206,13 @@ _LISTED = (
         "https://huggingface.co/datasets",
         "koine.data.image_folders:examples",
     ),
+    DataSet(
+        "sounds",
+        "Sounds alone, with or without classes: any folder, or an audio data set of the hub",
+        "sound files below it, or parquet files with a column audio and perhaps label",
+        "https://huggingface.co/datasets",
+        "koine.data.sound_folders:examples",
+    ),
 )
 
 DATA_SETS: dict[str, DataSet] = {one.name: one for one in _LISTED}

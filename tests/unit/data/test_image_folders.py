@@ -12,7 +12,8 @@ import pytest
 from PIL import Image as pil
 
 from koine import InputError
-from koine.data.image_folders import PicturesInParquet, examples, open_pictures, open_together
+from koine.data.image_folders import examples, open_pictures, open_together
+from koine.data.labelled_files import FilesInParquet
 
 
 def write_picture(path: Path, level: int) -> None:
@@ -53,7 +54,7 @@ def test_collections_are_opened_one_after_another(tmp_path: Path) -> None:
         write_picture(tmp_path / name, level)
     pictures = open_together([tmp_path / name for name in ("first", "second", "third")])
     assert [int(pictures.open(index).pixels[0, 0, 0]) for index in range(len(pictures))] == [0, 1, 2, 3]
-    assert [pictures.where(index).image for index in range(4)] == ["cat/a.png", "dog/b.png", "c.png", "dog/d.png"]
+    assert [pictures.where(index).name for index in range(4)] == ["cat/a.png", "dog/b.png", "c.png", "dog/d.png"]
     assert pictures.classes == ["cat", "dog"]
 
 
@@ -90,7 +91,7 @@ def test_an_image_data_set_is_read_in_any_order(tmp_path: Path) -> None:
     assert levels(tmp_path, split="train") == list(range(11))
     assert levels(tmp_path, split="test") == [100, 101]
     pictures = open_pictures(tmp_path, split="train")
-    assert isinstance(pictures, PicturesInParquet)
+    assert isinstance(pictures, FilesInParquet)
     for index in (10, 0, 6, 7, 3):
         assert pictures.open(index).pixels[0, 0, 0] == index and pictures.where(index).label == index % 2
     assert [example.target.text for example in examples(tmp_path, split="test")] == ["even", "odd"]
@@ -115,6 +116,25 @@ def test_labels_without_names_are_no_classes(tmp_path: Path) -> None:
     write_parquet(tmp_path / "all.parquet", 0, 2, names=False)
     pictures = open_pictures(tmp_path / "all.parquet")
     assert pictures.classes == [] and pictures.where(1).label is None
+
+
+def test_labels_in_words_are_classes(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "all.parquet", 0, 3, names=False)
+    table = pq.read_table(tmp_path / "all.parquet")
+    pq.write_table(table.set_column(1, "label", pa.array(["dog", None, "cat"])), tmp_path / "all.parquet")
+    pictures = open_pictures(tmp_path)
+    assert pictures.classes == ["cat", "dog"] and [pictures.where(index).label for index in range(3)] == [1, None, 0]
+
+
+def test_a_damaged_picture_in_a_table_is_named(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "all.parquet", 0, 2)
+    table = pq.read_table(tmp_path / "all.parquet")
+    damaged = pa.array([{"bytes": b"no picture", "path": "a.png"}, {"bytes": None, "path": "b.png"}])
+    pq.write_table(table.set_column(0, "image", damaged), tmp_path / "all.parquet")
+    with pytest.raises(InputError, match=r"picture 0 of .*: cannot read the image"):
+        open_pictures(tmp_path).open(0)
+    with pytest.raises(InputError, match=r"picture 1 of .* is not inside of its file"):
+        open_pictures(tmp_path).open(1)
 
 
 def test_a_label_below_zero_is_none(tmp_path: Path) -> None:

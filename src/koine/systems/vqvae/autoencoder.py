@@ -203,6 +203,17 @@ def build_quantizer(config: VQVAEConfig) -> Quantizer:
     )
 
 
+def start_convolutions(network: nn.Module) -> None:
+    """Sonnet's start: a normal distribution of deviation 1 / sqrt(fan in), cut at twice that; biases zero."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d):
+            inputs = module.weight[0].numel() if not module.transposed else module.weight[:, 0].numel()
+            deviation = inputs**-0.5
+            nn.init.trunc_normal_(module.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
 def check_pixels(pixels: Tensor, config: VQVAEConfig) -> None:
     """
     Raises:

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from koine.errors import InputError
 from koine.parts.quantize import Quantized
-from koine.systems.vqvae.autoencoder import Autoencoder, TwoLevelAutoencoder, check_pixels
+from koine.systems.vqvae.autoencoder import Autoencoder, TwoLevelAutoencoder, check_pixels, start_convolutions
 from koine.systems.vqvae.cached_sampling import sample
 from koine.systems.vqvae.config import VQVAEConfig
 from koine.systems.vqvae.pixelcnn import GatedPixelCNN
@@ -53,9 +53,7 @@ class VQVAEModel(PreTrainedModel):
     def __init__(self, config: VQVAEConfig) -> None:
         super().__init__(config)
         self.autoencoder = Autoencoder(config) if config.levels == 1 else TwoLevelAutoencoder(config)
-        for module in self.autoencoder.modules():
-            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d):
-                _initialize(module)
+        start_convolutions(self.autoencoder)
         self.priors = nn.ModuleList(_build_priors(config))
         self.post_init()
 
@@ -218,12 +216,3 @@ def _build_priors(config: VQVAEConfig) -> list[nn.Module]:
         sizes = [config.snail_top, config.snail_bottom][: config.levels]
         return [PixelSnail(config.codes, **(size or {})) for size in sizes]
     return []
-
-
-def _initialize(module: nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d) -> None:
-    """Sonnet's start: a normal distribution of deviation 1 / sqrt(fan in), cut at twice that; biases zero."""
-    inputs = module.weight[0].numel() if not module.transposed else module.weight[:, 0].numel()
-    deviation = inputs**-0.5
-    nn.init.trunc_normal_(module.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)

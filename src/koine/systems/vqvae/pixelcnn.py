@@ -73,9 +73,12 @@ class GatedLayer(nn.Module):
         self.horizontal_out = nn.Conv2d(width, width, 1)
 
     def forward(self, vertical: Tensor, horizontal: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Both stacks, [b, width, rows, columns] each, with a condition's vector [b or 1, 2 width]."""
+        """Both stacks, [b, width, rows, columns] each, with a condition's vector [b or 1, 2 width].
+
+        A condition that differs from place to place (section 2.3, too) is [b, 2 width, rows, columns].
+        """
         rows, columns = vertical.shape[2:]
-        asked = condition[:, :, None, None]
+        asked = condition if condition.ndim == 4 else condition[:, :, None, None]
         above = F.conv2d(vertical, self.vertical_weight(), self.vertical.bias, padding=self.vertical.padding)
         above = above[:, :, :rows]
         left = F.conv2d(horizontal, self.horizontal_weight(), self.horizontal.bias, padding=self.horizontal.padding)

@@ -24,7 +24,7 @@ Measure = Callable[[str, int], Measurement]
 
 @dataclass(frozen=True)
 class Claim:
-    """That one arm does better than another.
+    """That one arm does better than another, or hardly worse.
 
     Attributes:
         statement: the claim, in words.
@@ -34,6 +34,8 @@ class Claim:
         metrics: what they are compared by; the first decides.
         lower_is_better: whether a smaller value is the better one.
         budget: data and steps of an arm, for the table.
+        margin: how much worse ours may be, in units of the first metric, and the claim still hold (non-inferiority).
+            It is fixed before anything is measured. The other metrics have none: for them ours has to be better.
     """
 
     statement: str
@@ -44,6 +46,7 @@ class Claim:
     metrics: tuple[str, ...]
     lower_is_better: bool = False
     budget: str = ""
+    margin: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ class Measurements:
     """Measured arms by (arm, seed), kept in a JSON file as they come in.
 
     `settings` describes what every arm shares (data, steps, code version); measurements of other settings are not
-    mixed with these.
+    mixed with these. What it has under "arms" says of each arm how it differs: another arm, or a change of one, leaves
+    the measurements of the others as they are.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, object]) -> None:
@@ -96,8 +100,13 @@ class Measurements:
         self._found: dict[str, dict[str, float]] = {}
         if path.is_file():
             stored = json.loads(path.read_text())
-            if stored["settings"] == self.settings:
-                self._found = stored["measurements"]
+            (shared, arms), (stored_shared, stored_arms) = _by_arm(self.settings), _by_arm(stored["settings"])
+            if shared == stored_shared:
+                self._found = {
+                    key: found
+                    for key, found in stored["measurements"].items()
+                    if arms.get(_arm(key)) == stored_arms.get(_arm(key))
+                }
 
     def get(self, arm: str, seed: int) -> Measurement:
         """A measurement that `collect` has seen to."""
@@ -145,6 +154,18 @@ def _key(arm: str, seed: int) -> str:
     return f"{arm}/{seed}"
 
 
+def _arm(key: str) -> str:
+    return key.rpartition("/")[0]
+
+
+def _by_arm(settings: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:
+    """What all arms share, and what each of them has of its own."""
+    shared = dict(settings)
+    arms = shared.pop("arms", {})
+    assert isinstance(arms, dict)
+    return shared, arms
+
+
 def _begin(threads: int, study: int) -> None:
     """What a process that measures does first. `study`: the process that it works for."""
     import threading
@@ -165,6 +186,8 @@ def _leave_with(study: int) -> None:
 def judge(name: str, claim: Claim, seeds: Sequence[int], measure: Measure) -> Finding:
     """Measure both arms with every seed and compare them in pairs (Student's t over seeds, 95 %).
 
+    With a margin the first metric's verdict is that ours is less than the margin worse.
+
     Raises:
         InputError: fewer than two seeds, from which no interval follows.
     """
@@ -173,10 +196,11 @@ def judge(name: str, claim: Claim, seeds: Sequence[int], measure: Measure) -> Fi
     ours = [measure(claim.ours, seed) for seed in seeds]
     baseline = [measure(claim.baseline, seed) for seed in seeds]
     effects = []
-    for metric in claim.metrics:
+    for place, metric in enumerate(claim.metrics):
         first, second = [m[metric] for m in ours], [m[metric] for m in baseline]
         better_by = paired_difference(*((second, first) if claim.lower_is_better else (first, second)))
-        effects.append(Effect(metric, tuple(first), tuple(second), better_by, verdict(better_by)))
+        found = verdict(better_by, at_least=-claim.margin if place == 0 else 0.0)
+        effects.append(Effect(metric, tuple(first), tuple(second), better_by, found))
     return Finding(name, claim, tuple(seeds), tuple(effects))
 
 
@@ -199,7 +223,7 @@ def study(
     Args:
         measure: a function of a module, since other processes call it, one for each core it may use: models
             this small gain little from a second thread.
-        settings: what all arms share; measurements of other settings aren't mixed with these.
+        settings: what all arms share, and under "arms" what each has of its own; see `Measurements`.
         setting: a sentence on data, budget and machine.
         readings: the arms that are read off another one's measurement.
     """
@@ -246,6 +270,7 @@ def _paragraph(finding: Finding) -> list[str]:
         "",
         f"Paper: {claim.source}. Published: {claim.published}. {claim.budget}".strip(),
         "",
+        *_margin(claim),
         f"| metric | {claim.ours} | {claim.baseline} | better by (95 %) | verdict |",
         "|---|---|---|---|---|",
     ]
@@ -254,3 +279,14 @@ def _paragraph(finding: Finding) -> list[str]:
         interval = f"{effect.better_by.estimate:+.3f} [{effect.better_by.low:+.3f}, {effect.better_by.high:+.3f}]"
         lines.append(f"| {effect.metric} | {ours} | {baseline} | {interval} | {effect.verdict} |")
     return [*lines, ""]
+
+
+def _margin(claim: Claim) -> list[str]:
+    if not claim.margin:
+        return []
+    first, *others = claim.metrics
+    strict = f"; by {' and '.join(others)} it has to be better" if others else ""
+    return [
+        f"Holds if *{claim.ours}* is less than {claim.margin:g} worse by {first}, a margin set beforehand{strict}.",
+        "",
+    ]

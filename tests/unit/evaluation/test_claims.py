@@ -5,12 +5,15 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
 from koine.errors import InputError
 from koine.evaluation.claims import Claim, Measurements, Reading, judge, study, write_findings
+
+FINDINGS = Path(__file__).parents[3] / "docs" / "claims"
 
 ENDLESS = """
 import sys, time
@@ -54,6 +57,21 @@ def test_lower_can_be_better():
     assert finding.verdict == "holds" and finding.effects[0].better_by.estimate == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize("lower", (False, True))
+@pytest.mark.parametrize(("margin", "verdict"), ((0.15, "holds"), (0.1, "undecided"), (0.05, "does not hold")))
+def test_with_a_margin_ours_may_be_a_little_worse(lower, margin, verdict):
+    """Ours is 0.1 worse, give or take 0.025."""
+    values = arms([0.79, 0.8, 0.81], [0.9, 0.9, 0.9]) if not lower else arms([0.91, 0.9, 0.89], [0.8, 0.8, 0.8])
+    found = judge("c", claim(lower_is_better=lower, margin=margin), range(3), values)
+    assert found.verdict == verdict and found.effects[0].better_by.estimate == pytest.approx(-0.1)
+
+
+def test_the_margin_is_the_first_metrics_only():
+    """By the other one both arms are alike, which is within any margin but not better."""
+    first, second = judge("c", claim(margin=0.15), range(3), arms([0.79, 0.8, 0.81], [0.9] * 3)).effects
+    assert (first.verdict, second.verdict) == ("holds", "does not hold")
+
+
 def test_one_seed_gives_no_interval():
     with pytest.raises(InputError, match="at least 2"):
         judge("c", claim(), range(1), arms([0.9], [0.8]))
@@ -75,6 +93,39 @@ def test_a_study_goes_on_where_it_was_and_starts_anew_with_other_settings(tmp_pa
     assert again.get("a", 0) == {"share": 0.5} and asked == [("a", 0), ("b", 0)]
     Measurements(path, {"steps": 20}).collect([("a", 0)], measure)
     assert asked == [("a", 0), ("b", 0), ("a", 0)]
+
+
+def test_measurements_of_other_arms_survive_a_change_of_one(tmp_path):
+    path, asked = tmp_path / "found.json", []
+
+    def measure(arm, seed):
+        asked.append(arm)
+        return {"share": 0.5}
+
+    wanted = [("a", 0), ("b / c", 0), ("of no settings", 0)]
+    Measurements(path, {"steps": 10, "arms": {"a": {"beta": 1}, "b / c": {}}}).collect(wanted, measure)
+    asked.clear()
+    changed = {"steps": 10, "arms": {"a": {"beta": 2}, "b / c": {}, "new": {}}}
+    Measurements(path, changed).collect([*wanted, ("new", 0)], measure)
+    assert asked == ["a", "new"]
+    asked.clear()
+    Measurements(path, changed).collect([*wanted, ("new", 0)], measure)
+    assert not asked
+    Measurements(path, {**changed, "steps": 20}).collect(wanted, measure)
+    assert asked == ["a", "b / c", "of no settings"]
+
+
+@pytest.mark.parametrize("path", sorted(FINDINGS.glob("*.measurements.json")), ids=lambda path: path.name)
+def test_measurements_of_the_repository_are_read_again_under_their_settings(path, tmp_path):
+    stored = json.loads(path.read_text())
+    copy = tmp_path / path.name
+    copy.write_text(path.read_text())
+    settings = {**stored["settings"], "arms": {**stored["settings"]["arms"], "another": {}}}
+    found = Measurements(copy, settings)
+    assert stored["measurements"]
+    for key, measurement in stored["measurements"].items():
+        arm, _, seed = key.rpartition("/")
+        assert found.get(arm, int(seed)) == measurement
 
 
 def measure_elsewhere(arm, seed):
@@ -99,6 +150,17 @@ def test_findings_are_written_for_people_and_for_machines(tmp_path):
     ]
     page = (tmp_path / "toy.md").read_text()
     assert "## A beats B: holds" in page and "| share | 0.900 / 0.910 / 0.900 | 0.800 / 0.800 / 0.810 |" in page
+
+
+def test_a_margin_is_said_beside_the_table(tmp_path):
+    values = arms([0.79, 0.8, 0.81], [0.9, 0.9, 0.9])
+    for margin, sentence in (
+        (0.0, ""),
+        (0.15, "Holds if *a* is less than 0.15 worse by share, a margin set beforehand"),
+    ):
+        write_findings("toy", [judge("c", claim(margin=margin), range(3), values)], tmp_path, setting="Three seeds.")
+        page = (tmp_path / "toy.md").read_text()
+        assert ("margin" in page) == bool(margin) and sentence in page
 
 
 def measure_by_name(arm, seed):

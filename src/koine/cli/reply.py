@@ -1,13 +1,19 @@
-"""A reply on its way out: as text for people, as JSON for scripts, as a picture with its regions drawn in."""
+"""A reply on its way out: text for people, JSON for scripts, a picture with its regions drawn in, or a sound."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from koine.errors import InputError
-from koine.sentence import Entity, Image, Part, Region, Reply, Sentence
+from koine.sentence import Audio, Entity, Image, Part, Region, Reply, Sentence
+from koine.sounds import FORMATS as SOUND_SUFFIXES
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+PAUSE = 0.5
+"""Seconds between several sounds in one file."""
 
 
 def as_text(sentence: Sentence) -> str:
@@ -66,6 +72,66 @@ def as_picture(prompt: Sentence, reply: Reply) -> Image:
     return draw(picture, marks)
 
 
+def as_sound(reply: Reply) -> Audio:
+    """The sound of a reply, or several one after another at the rate of the first, with a pause between them.
+
+    Raises:
+        InputError: it has none.
+    """
+    import numpy as np
+
+    if not reply.audio:
+        raise InputError("there is no sound to write: leave --out away, or name a picture")
+    rate = reply.audio[0].rate
+    pause = np.zeros(round(PAUSE * rate), np.float32)
+    pieces = [piece for sound in reply.audio for piece in (pause, sound.resampled(rate).samples)]
+    return Audio(np.concatenate(pieces[1:]), rate)
+
+
+def check_suffix(out: Path, writes: Sequence[str]) -> None:
+    """Sees that a file could hold something that a system writes, before it begins.
+
+    Args:
+        writes: the kinds of parts in the system's replies.
+    Raises:
+        InputError: its suffix isn't that of a picture, nor of a sound if the system makes any.
+    """
+    sounds = tuple(SOUND_SUFFIXES) if "audio" in writes else ()
+    if out.suffix.lower() not in PICTURE_SUFFIXES + sounds:
+        whose = "picture's or sound's" if sounds else "picture's"
+        raise InputError(f"--out {out} has no {whose} suffix: take one of {', '.join(PICTURE_SUFFIXES + sounds)}")
+
+
+def misfit(out: Path, reply: Reply) -> str | None:
+    """What is wrong with writing this reply to that file: a sound to a picture's, or the other way round; or None."""
+    is_sound = out.suffix.lower() in SOUND_SUFFIXES
+    if is_sound and not reply.audio:
+        return f"the reply is no sound and {out} isn't written: end --out in one of {', '.join(PICTURE_SUFFIXES)}"
+    if not is_sound and reply.audio and not reply.image:
+        return f"the reply is a sound and {out} isn't written: end --out in one of {', '.join(SOUND_SUFFIXES)}"
+    return None
+
+
+def write(out: Path, prompt: Sentence, reply: Reply) -> None:
+    """The reply's sound if the file's suffix is that of sounds, else `as_picture`.
+
+    Raises:
+        InputError: there is none, or the file can't be written.
+    """
+    from koine.files import write_atomically
+    from koine.sounds import encode_sound
+
+    if out.suffix.lower() in SOUND_SUFFIXES:
+        sound = as_sound(reply)
+        content = encode_sound(sound.samples, sound.rate, out.suffix)
+        with write_atomically(out) as temporary:
+            temporary.write_bytes(content)
+        return
+    picture = as_picture(prompt, reply)
+    with write_atomically(out) as temporary:
+        picture.to_pil().save(temporary)
+
+
 def labelled_regions(sentence: Sentence) -> list[tuple[Region, str]]:
     """Each region with the words just before it, from the last full stop or comma on: what a grounded phrase names."""
     pairs: list[tuple[Region, str]] = []
@@ -97,7 +163,7 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, Sentence):
         return as_text(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type | Image | Region):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type | Audio | Image | Region):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}

@@ -13,7 +13,6 @@ from koine.errors import InputError
 if TYPE_CHECKING:
     from koine.registry import System
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _SAID_OTHERWISE = ("parts", "return", "seed", "labels")
 """Of the annotations of `respond`, those that `--set` doesn't give."""
 
@@ -22,9 +21,14 @@ def run(
     system: Annotated[str, typer.Argument(help="A name from `koine list`.")],
     ask: Annotated[
         str,
-        typer.Option(help="The text. {region} and {image} mark where a part goes; a region without a mark goes last."),
+        typer.Option(
+            help="The text. {region}, {image} and {audio} mark where a part goes; a region without a mark goes last."
+        ),
     ] = "",
     image: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A picture; may be repeated.")] = None,
+    audio: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A sound (WAV, FLAC, ...); may be repeated.")
+    ] = None,
     point: Annotated[list[str] | None, typer.Option(metavar="X,Y", help="Point into the first picture.")] = None,
     box: Annotated[list[str] | None, typer.Option(metavar="X0,Y0,X1,Y1", help="Box in the first picture.")] = None,
     mask: Annotated[
@@ -57,48 +61,53 @@ def run(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write the reply's picture here (several in a row), or the first one with the regions drawn in.",
+            help="Write the reply's picture here (several in a row), or the first one with the regions drawn in; "
+            "or the reply's sound (.wav, .flac).",
         ),
     ] = None,
 ) -> None:
     """Ask a system about files: coordinates are pixels, x to the right and y down."""
+    from koine.cli import reply as output
     from koine.cli.prompt import compose, read_regions, read_settings
     from koine.registry import find_built, load
-    from koine.sentence import Image
+    from koine.sentence import Audio, Image
 
-    if out is not None and out.suffix.lower() not in PICTURE_SUFFIXES:
-        raise InputError(f"--out {out} has no picture's suffix: take one of {', '.join(PICTURE_SUFFIXES)}")
-    name = find_built(system).name
+    info = find_built(system)
+    name = info.name
+    if out is not None:
+        output.check_suffix(out, info.writes)
+    if audio and "audio" not in info.reads:
+        raise InputError(
+            f"{name} takes no sounds: leave --audio away, or take a system that `koine list` says reads audio"
+        )
     if search is not None or folder is not None:
-        others: dict[str, object] = {"--ask": ask, "--image": image, "--point": point, "--box": box, "--mask": mask}
-        others |= {"--text": text, "--labels": labels, "--set": settings, "--out": out}
+        others: dict[str, object] = {"--ask": ask, "--image": image, "--audio": audio, "--point": point, "--box": box}
+        others |= {"--mask": mask, "--text": text, "--labels": labels, "--set": settings, "--out": out}
         if unused := [option for option, value in others.items() if value]:
             raise InputError(f"a search makes no use of {unused[0]}: leave it away, or leave --search and --folder")
         system_with_weights = load(name, weights, device=device, dtype=dtype)
         _search(name, system_with_weights, search, folder, count, as_json=as_json)
         return
     pictures = [Image.open(path) for path in image or ()]
+    sounds = [Audio.open(path) for path in audio or ()]
     regions = read_regions(pictures[0] if pictures else None, point or (), box or (), mask or ())
-    prompt = compose(ask, {"image": pictures, "text": list(text or ()), "region": regions})
+    prompt = compose(ask, {"image": pictures, "audio": sounds, "text": list(text or ()), "region": regions})
 
     loaded = load(name, weights, device=device, dtype=dtype)
     options = _options(name, loaded, read_settings(settings or ()))
     reply = loaded.respond(*prompt, seed=seed, **options, **_labelled(name, loaded, labels))
 
-    from koine.cli import reply as output
-
-    if out is not None:
-        from koine.files import write_atomically
-
-        picture = output.as_picture(prompt, reply)
-        with write_atomically(out) as temporary:
-            picture.to_pil().save(temporary)
+    misfit = None if out is None else output.misfit(out, reply)
+    if out is not None and not misfit:
+        output.write(out, prompt, reply)
     if as_json:
         import json
 
         print(json.dumps({"system": name, **output.as_json(prompt, reply)}, indent=2, ensure_ascii=False))
     else:
         print(output.as_ranking(reply, [str(path) for path in image or ()]) or output.as_text(reply))
+    if misfit:  # after the reply, which may have taken long
+        raise InputError(misfit)
 
 
 def _options(name: str, system: System, settings: Mapping[str, str]) -> dict[str, Any]:

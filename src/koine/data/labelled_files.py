@@ -164,8 +164,11 @@ class FilesInParquet(Generic[T]):
     Rows are read by row group, of which the latest few are kept: cheap in order, dear at random if groups are large.
     """
 
-    def __init__(self, kind: Kind[T], files: Sequence[Path], label: str = LABEL) -> None:
+    def __init__(self, kind: Kind[T], files: Sequence[Path], label: str = LABEL, *, beside: Sequence[str] = ()) -> None:
         """
+        Args:
+            label: the column of the classes.
+            beside: more columns that `row` gives, as far as the files have them.
         Raises:
             InputError: a file is damaged or has no such column, or none has a row.
         """
@@ -173,7 +176,7 @@ class FilesInParquet(Generic[T]):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self.kind, self.files, self.label = kind, list(files), label
+        self.kind, self.files, self.label, self.beside = kind, list(files), label, tuple(beside)
         groups: list[tuple[int, int]] = []
         sizes: list[int] = []
         for number, file in enumerate(self.files):
@@ -199,7 +202,7 @@ class FilesInParquet(Generic[T]):
         return int(self._ends[-1])
 
     def open(self, index: int) -> T:
-        value = self._row(index)[self.kind.column]
+        value = self.row(index)[self.kind.column]
         content = value.get("bytes") if isinstance(value, dict) else value
         where = f"{self.kind.name} {index} of {self.files[0].parent}"
         if content is None:
@@ -210,12 +213,21 @@ class FilesInParquet(Generic[T]):
             raise InputError(f"{where}: {error}") from error
 
     def where(self, index: int) -> LabelledFile:
-        value = self._row(index).get(self.label)
+        value = self.row(index).get(self.label)
         if self._numbers is not None:
             return LabelledFile(str(index), self._numbers.get(value))
         if value is None or value < 0 or not self.classes:  # -1 stands for a label that is kept secret
             return LabelledFile(str(index))
         return LabelledFile(str(index), int(value))
+
+    def row(self, index: int) -> dict[str, Any]:
+        """The columns of a row that are read; that of the file is called as its kind says."""
+        import numpy as np
+
+        place = int(np.searchsorted(self._ends, index, side="right"))
+        begin = int(self._ends[place - 1]) if place else 0
+        row: dict[str, Any] = self._read(place).slice(index - begin, 1).to_pylist()[0]
+        return row
 
     def _check_columns(self, schema: pa.Schema, file: Path) -> None:
         if _column_of_files(schema, self.kind.column) is None:
@@ -243,21 +255,13 @@ class FilesInParquet(Generic[T]):
                 found.update(pc.unique(pq.read_table(file, columns=[self.label])[self.label]).to_pylist())
         return sorted(found - {None})
 
-    def _row(self, index: int) -> dict[str, Any]:
-        import numpy as np
-
-        place = int(np.searchsorted(self._ends, index, side="right"))
-        begin = int(self._ends[place - 1]) if place else 0
-        row: dict[str, Any] = self._read(place).slice(index - begin, 1).to_pylist()[0]
-        return row
-
     def _read_group(self, place: int) -> pa.Table:
         import pyarrow.parquet as pq
 
         file, group = self._groups[place]
         opened = pq.ParquetFile(self.files[file])
         held = _column_of_files(opened.schema_arrow, self.kind.column)
-        wanted = [name for name in (held, self.label) if name in opened.schema_arrow.names]
+        wanted = [name for name in (held, self.label, *self.beside) if name in opened.schema_arrow.names]
         table = opened.read_row_group(group, columns=wanted)
         return table.rename_columns([self.kind.column if name == held else name for name in table.column_names])
 

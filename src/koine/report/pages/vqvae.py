@@ -60,7 +60,11 @@ def _row(kind: str, details: dict[str, object]) -> tuple[str, ...]:
 
 
 def _drawings(vqvae: VQVAE, seed: int) -> list[Figure]:
-    return [Figure(strip(vqvae.sample(SAMPLES, words, seed=seed)), f"drawn for the words “{words}”") for words in ASKED]
+    figures = []
+    for words in ASKED:
+        drawn = [one for one in vqvae.sample(SAMPLES, words, seed=seed) if isinstance(one, Image)]
+        figures.append(Figure(strip(drawn), f"drawn for the words “{words}”"))
+    return figures
 
 
 def strip(pictures: Sequence[Image]) -> Image:

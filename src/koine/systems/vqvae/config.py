@@ -62,8 +62,10 @@ SPEECH: dict[str, Any] = {
     "code_width": 512,
     "pixel_range": (-1.0, 1.0),
     "image_size": None,
+    "sample_rate": 16_000,
 }
-"""64 samples to a code, as in section 4.3. The decoder mirrors the encoder; the paper's is a WaveNet."""
+"""64 samples to a code, as in section 4.3. The rate is ours. The decoder mirrors the encoder; the paper's is a WaveNet.
+"""
 PUBLISHED = {"sonnet": SONNET, "pytorch-vqvae": PYTORCH_VQVAE, "vq-vae-2": VQVAE2, "speech": SPEECH}
 
 
@@ -97,14 +99,15 @@ class VQVAEConfig(PreTrainedConfig):
         pixel_range: what black and white are for the network.
         data_variance: the reconstruction's squared error is divided by it.
         image_size: side in pixels of the pictures trained on; the prior's grid follows from it. None for signals.
+        sample_rate: samples a second of the signals trained on; None takes and gives signals of any rate.
         prior: "pixelcnn" (gated, one level), "pixelsnail" (one or two levels) or "none".
-        prior_grid: rows and columns of the (coarsest) grid that the prior draws.
+        prior_grid: rows and columns of the (coarsest) grid that the prior draws; for signals the steps.
         prior_width, prior_layers, prior_head: channels of a gated PixelCNN, its layers, channels of its last layers.
         prior_first_kernel, prior_kernel: of the first, masked layer and of the others.
         prior_labels: what a drawing may be asked to show: for each attribute its words. One attribute is the usual
             class; several are said together, each may stay unsaid.
         prior_text_width: width of a text vector that the prior is conditioned on; 0 for none.
-        prior_text_encoder: the CLIP that makes these vectors: "nano", or a folder.
+        prior_text_encoder: the CLIP that makes these vectors: "nano", or a folder of transformers.
         snail_top, snail_bottom: sizes of the PixelSNAILs (`koine.systems.vqvae.pixelsnail.PixelSnail`).
     """
 
@@ -142,6 +145,7 @@ class VQVAEConfig(PreTrainedConfig):
     pixel_range: list[float] | tuple[float, ...] = (-0.5, 0.5)
     data_variance: float = 1.0
     image_size: int | None = 32
+    sample_rate: int | None = None
     prior: Prior = "none"
     prior_grid: list[int] | tuple[int, ...] = ()
     prior_width: int = 64
@@ -202,6 +206,8 @@ class VQVAEConfig(PreTrainedConfig):
             value = getattr(self, option)
             if not isinstance(value, int | float) or not low <= value < high:
                 raise InputError(f"{option} of a VQ-VAE is {value!r}: give a number from {low} on, below {high}")
+        if self.sample_rate is not None and (not isinstance(self.sample_rate, int) or self.sample_rate < 1):
+            raise InputError(f"sample_rate of a VQ-VAE is {self.sample_rate!r}: give samples a second, such as 16000")
         for option in ("pixel_range", "prior_labels"):
             value = getattr(self, option)
             if not isinstance(value, list | tuple) or [] in value or () in value:

@@ -19,7 +19,7 @@ from koine.systems.vqvae.pixelcnn import UNSAID
 
 LARGEST = 1024 * 1024
 """Pixels of the largest picture that is encoded as it is; a larger one is shrunk to that."""
-FILLERS = frozenset(("a", "an", "and", "of", "one", "photo", "picture", "the", "thing", "with"))
+FILLERS = frozenset(("a", "an", "and", "of", "one", "photo", "picture", "sound", "the", "thing", "with"))
 """Words of a request that say nothing that a prior could know."""
 
 
@@ -76,32 +76,35 @@ class VQVAEProcessor:
             Image(picture.numpy()) for picture in from_model_range(pixels[:, :, :height, :width], self.config).cpu()
         ]
 
-    def encode_sound(self, sound: Audio) -> Tensor:
-        """A sound of any length as float32 [1, 1, samples] in the model's range, as many as fill codes.
+    def at_rate(self, sound: Audio) -> Audio:
+        """The sound at the rate that the model was trained on, if it has one."""
+        return sound if self.config.sample_rate is None else sound.resampled(self.config.sample_rate)
 
-        The last sample is repeated up to a multiple of the stride. Nothing is resampled: the rate is to be that of the
-        sounds that were trained on.
+    def encode_sound(self, sound: Audio) -> Tensor:
+        """A sound of any length, at the model's rate, as float32 [1, 1, samples] in its range, as many as fill codes.
+
+        The last sample is repeated up to a multiple of the stride.
 
         Raises:
             InputError: it is shorter than one code, or the model doesn't take sounds of one channel.
         """
-        config, count = self.config, len(sound.samples)
-        if config.dimensions != 1 or config.channels != 1:
-            raise InputError(
-                f"this VQ-VAE takes {config.channels} channels in {config.dimensions} dimensions, no sounds: take one "
-                "of signals (VQVAEConfig.published('speech'))"
-            )
-        if count < config.stride:
-            raise InputError(f"the sound has {count} samples, fewer than the {config.stride} of one code: give more")
-        low, high = config.pixel_range
-        samples = (torch.from_numpy(np.array(sound.samples))[None, None] + 1) * ((high - low) / 2) + low
-        return F.pad(samples, (0, -count % config.stride), mode="replicate")
+        self._check_sounds()
+        count, stride = len(sound.samples), self.config.stride
+        if count < stride:
+            raise InputError(f"the sound has {count} samples, fewer than the {stride} of one code: give more")
+        samples = torch.from_numpy(np.array(sound.samples))[None, None]
+        return F.pad(samples_to_model_range(samples, self.config), (0, -count % stride), mode="replicate")
 
-    def decode_sound(self, samples: Tensor, like: Audio) -> Audio:
-        """The sound of [1, 1, samples] in the model's range, cut to it, as long as another and of its rate."""
+    def decode_sounds(self, samples: Tensor, rate: int, length: int | None = None) -> list[Audio]:
+        """Sounds of [b, 1, samples] in the model's range, cut to it and to a length.
+
+        Raises:
+            InputError: the model doesn't make sounds of one channel.
+        """
+        self._check_sounds()
         low, high = self.config.pixel_range
-        full_scale = (samples[0, 0, : len(like.samples)].float() - low) * (2 / (high - low)) - 1
-        return Audio(full_scale.clamp(-1, 1).cpu().numpy(), like.rate)
+        full_scale = (samples[:, 0, :length].float() - low) * (2 / (high - low)) - 1
+        return [Audio(sound.numpy(), rate) for sound in full_scale.clamp(-1, 1).cpu()]
 
     def classes(self, request: str) -> Tensor | None:
         """[1, attributes] long: what the words ask for, `UNSAID` where they leave it open; None for no words.
@@ -145,16 +148,34 @@ class VQVAEProcessor:
 
     def _check_pictures(self) -> None:
         if self.config.dimensions != 2 or self.config.channels != 3:
+            remedy = "give it a sound" if self._takes == (1, 1) else "give tensors to its model"
             raise InputError(
                 f"this VQ-VAE takes {self.config.channels} channels in {self.config.dimensions} dimensions, no "
-                "pictures: give tensors to its model"
+                f"pictures: {remedy}"
             )
+
+    def _check_sounds(self) -> None:
+        if self._takes != (1, 1):
+            raise InputError(
+                f"this VQ-VAE takes {self.config.channels} channels in {self.config.dimensions} dimensions, no "
+                "sounds: take one of signals (koine train vqvae --recipe speech)"
+            )
+
+    @property
+    def _takes(self) -> tuple[int, int]:
+        return self.config.channels, self.config.dimensions
 
 
 def to_model_range(images: Tensor, config: VQVAEConfig) -> Tensor:
     """uint8 [b, H, W, channels] to float32 [b, channels, H, W] in the model's pixel range."""
     low, high = config.pixel_range
     return images.movedim(-1, 1).float() * ((high - low) / 255) + low
+
+
+def samples_to_model_range(samples: Tensor, config: VQVAEConfig) -> Tensor:
+    """Samples of any shape, full scale = 1, in the model's range."""
+    low, high = config.pixel_range
+    return (samples + 1) * ((high - low) / 2) + low
 
 
 def to_levels(pixels: Tensor, config: VQVAEConfig) -> Tensor:

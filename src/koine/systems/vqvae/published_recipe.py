@@ -23,6 +23,32 @@ IMAGENET = {"width": 256, "first_width": 256, "block_width": 256, "image_size": 
 """128x128 pictures as 32x32 codes (VQ-VAE, section 4.2), layers as in section 4.1."""
 
 
+CODES = Stage(
+    "codes", steps=250_000, batch_size=128, learning_rate=2e-4, schedule="constant", trainable=("autoencoder",)
+)
+"""As in appendix A.1."""
+PRIOR = Stage("prior", steps=1_000_000, batch_size=128, learning_rate=3e-4, schedule="constant", trainable=("priors",))
+"""As in the port of the gated PixelCNN, for ImageNet's 1.28 million pictures: 100 epochs."""
+
+
+def learns_codes(model: Any) -> bool:
+    """Whether it's the autoencoder that the stage trains, and not the priors."""
+    return not any(weight.requires_grad for weight in model.priors.parameters())
+
+
+def code_losses(model: Any, pixels: Tensor) -> dict[str, Tensor]:
+    """What the autoencoder minimises, and how many codes it uses."""
+    found = model(pixels)
+    used = torch.stack([grid.perplexity for grid in found.quantized])
+    return {"loss": found.loss, "reconstruction_loss": found.reconstruction_loss, "perplexity": used.mean()}
+
+
+def frozen_codes(model: Any, pixels: Tensor) -> list[Tensor]:
+    """The grids that a prior learns from; codes that lie close together are told apart in float32 only."""
+    with torch.no_grad(), torch.autocast(pixels.device.type, enabled=False):
+        return [grid.clone() for grid in model.encode(pixels)]
+
+
 class CroppedPictures(TrainingData):
     """Pictures as squares of a size: shrunk until the shorter side fits, cropped at random, mirrored half the time."""
 
@@ -62,24 +88,7 @@ class PicturesRecipe(Recipe):
     seed: int = 0
 
     name = "vqvae-imagenet"
-    stages = (
-        Stage(
-            "codes",
-            steps=250_000,
-            batch_size=128,
-            learning_rate=2e-4,
-            schedule="constant",
-            trainable=("autoencoder",),
-        ),
-        Stage(
-            "prior",
-            steps=1_000_000,
-            batch_size=128,
-            learning_rate=3e-4,
-            schedule="constant",
-            trainable=("priors",),
-        ),
-    )
+    stages = (CODES, PRIOR)
 
     def __post_init__(self) -> None:
         self._opened: Pictures | None = None
@@ -92,15 +101,10 @@ class PicturesRecipe(Recipe):
         return CroppedPictures(self._pictures(), config.image_size or config.stride, config)
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
-        if not any(weight.requires_grad for weight in model.priors.parameters()):
-            found = model(batch["pixels"])
-            used = torch.stack([grid.perplexity for grid in found.quantized])
-            return {"loss": found.loss, "reconstruction_loss": found.reconstruction_loss, "perplexity": used.mean()}
-        # Codes that lie close together are told apart in float32 only.
-        with torch.no_grad(), torch.autocast(batch["pixels"].device.type, enabled=False):
-            grids = [grid.clone() for grid in model.encode(batch["pixels"])]
+        if learns_codes(model):
+            return code_losses(model, batch["pixels"])
         classes = batch["classes"] if model.config.prior_labels else None
-        return {"loss": model.prior_nats(grids, classes=classes).mean()}
+        return {"loss": model.prior_nats(frozen_codes(model, batch["pixels"]), classes=classes).mean()}
 
     def _pictures(self) -> Pictures:
         if not self.data_files:

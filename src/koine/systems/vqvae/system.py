@@ -1,4 +1,4 @@
-"""VQ-VAE as its users hold it: a picture to codes and back, and new pictures from the prior."""
+"""VQ-VAE as its users hold it: a picture or sound to codes and back, and new ones from the prior."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from koine.systems.vqvae.likelihood import NATS_PER_BIT, bits_per_dim, fitted_de
 from koine.systems.vqvae.model import VQVAEModel
 from koine.systems.vqvae.processor import VQVAEProcessor, psnr, request_of, snr, to_levels
 from koine.systems.vqvae.sampling import SamplingOptions
+from koine.systems.vqvae.text_encoder import TextEncoder
 from koine.systems.vqvae.weights import NANO_WEIGHTS, load_folder
 
 GUIDANCE = 3.0
@@ -24,6 +25,8 @@ GUIDANCE = 3.0
 
 class VQVAE:
     """Turns pictures into grids of discrete codes and back, and draws new ones from a prior over the codes.
+
+    With weights of signals it does all this with sounds.
 
     Example:
         vqvae = koine.load("vqvae")
@@ -65,19 +68,20 @@ class VQVAE:
         top_p: float = 1.0,
         guidance: float = GUIDANCE,
     ) -> Reply:
-        """Rebuilds a picture, or with a model of signals a sound, from its codes, or draws new pictures.
+        """Rebuilds a picture, or with a model of signals a sound, from its codes, or draws new ones.
 
         Args:
             parts: one picture or sound; or words for what a new one is to show, or nothing at all.
-            samples: how many new pictures.
+            samples: how many new ones.
             seed: of what is drawn.
             temperature, top_k, top_p, guidance: see `SamplingOptions`.
         Returns:
             For a picture: its reconstruction, of the same size unless it was shrunk (`VQVAEProcessor.encode`). In
             `details`: `codes`, for each level the rows of its grid; `psnr` in decibels; `bits` of all codes at
             log2 K each; and if the model has a prior, `prior_bits` under it, and `bits_per_dim` of the picture,
-            whose Gaussian pixels have the deviation that fits this picture best. For a sound the same, with `snr` in
-            place of `psnr` and without `bits_per_dim`. Else the new pictures, and their `codes`.
+            whose Gaussian pixels have the deviation that fits this picture best. For a sound the same, at the rate that
+            the model was trained on, with `snr` in place of `psnr` and without `bits_per_dim`. Else the new pictures or
+            sounds, and their `codes`.
         Raises:
             InputError: parts that aren't pictures, sounds or words, more than one of the former, one of them and
                 words, or words that the prior doesn't know.
@@ -96,8 +100,8 @@ class VQVAE:
         if given:
             return self._rebuilt(given[0]) if isinstance(given[0], Image) else self._heard(given[0])
         options = SamplingOptions(temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance)
-        pictures, grids = self._drawn(samples, request, seed, options)
-        return Reply(*pictures, details={"codes": [[grid.tolist() for grid in of_one] for of_one in grids]})
+        drawn, grids = self._drawn(samples, request, seed, options)
+        return Reply(*drawn, details={"codes": [[grid.tolist() for grid in of_one] for of_one in grids]})
 
     def sample(
         self,
@@ -107,30 +111,43 @@ class VQVAE:
         seed: int = 0,
         options: SamplingOptions | None = None,
         grid: Sequence[int] | None = None,
-    ) -> list[Image]:
-        """New pictures from the prior.
+    ) -> list[Image] | list[Audio]:
+        """New pictures from the prior; new sounds, if it is one of signals.
 
         Args:
             count: how many.
             condition: what they are to show, in words that the prior knows; the nano one knows a size, a colour and a
                 shape, each of which may be left out. A prior that takes texts takes any.
-            seed: the same seed draws the same pictures.
+            seed: the same seed draws the same.
             options: by default everything as the prior says, with `GUIDANCE`.
-            grid: rows and columns of the coarsest grid of codes, by default those that the prior learnt.
+            grid: rows and columns of the coarsest grid of codes, by default those that the prior learnt; for sounds
+                the steps.
         Raises:
-            InputError: the model has no prior, a word that it doesn't know, or a grid that can't be drawn.
+            InputError: the model has no prior, a word that it doesn't know, a grid that can't be drawn, or a model of
+                signals that doesn't say their rate.
         """
         return self._drawn(count, condition, seed, options or SamplingOptions(guidance=GUIDANCE), grid)[0]
 
-    @torch.inference_mode()
-    def encode(self, image: Image) -> list[Tensor]:
-        """The picture's grids of codes [rows, columns] long, coarse to fine; edges are padded as `respond` does."""
-        grids = self.model.encode(self._pixels(image)[0])
-        return [grid[0].cpu() for grid in grids]
+    def text_vectors(self, texts: Sequence[str]) -> Tensor:
+        """What a prior that takes texts is told for each of them, [n, width].
+
+        Raises:
+            InputError: the text encoder that the model was trained with isn't there.
+        """
+        return self._text_encoder.embed_texts(texts).to(self.model.device, self.model.dtype)
 
     @torch.inference_mode()
-    def decode(self, grids: Sequence[Tensor | Sequence[Sequence[int]]]) -> Image:
-        """The picture of grids of codes [rows, columns], coarse to fine: tensors, or lists as in a reply's details.
+    def encode(self, part: Image | Audio) -> list[Tensor]:
+        """The grids of codes [rows, columns] long of a picture, coarse to fine, or those [steps] of a sound.
+
+        Edges are padded as `respond` does.
+        """
+        given = self._samples(self.processor.at_rate(part)) if isinstance(part, Audio) else self._pixels(part)[0]
+        return [grid[0].cpu() for grid in self.model.encode(given)]
+
+    @torch.inference_mode()
+    def decode(self, grids: Sequence[Tensor | Sequence[Sequence[int]] | Sequence[int]]) -> Image | Audio:
+        """The picture or sound of grids of codes as `encode` gives them: tensors, or lists as in a reply's details.
 
         Raises:
             InputError: see `VQVAEModel.decode`; or rows of different lengths.
@@ -139,8 +156,28 @@ class VQVAE:
             tensors = [torch.as_tensor(grid, device=self.model.device) for grid in grids]
         except (TypeError, ValueError) as error:
             raise InputError(f"a grid of codes isn't one ({error}): give rows of whole numbers, all as long") from error
-        pixels = self.model.decode([grid[None] for grid in tensors])
-        return self.processor.decode(pixels)[0]
+        return self._made(self.model.decode([grid[None] for grid in tensors]))[0]
+
+    def _made(self, decoded: Tensor) -> list[Image] | list[Audio]:
+        """What the decoder made, as pictures or as sounds."""
+        if self.model.config.dimensions == 2:
+            return self.processor.decode(decoded)
+        return self.processor.decode_sounds(decoded, self._rate)
+
+    @property
+    def _rate(self) -> int:
+        """Of the sounds that the model makes by itself.
+
+        Raises:
+            InputError: it isn't known.
+        """
+        rate = self.model.config.sample_rate
+        if rate is None:
+            raise InputError("this VQ-VAE doesn't say at which rate its signals were taken: set config.sample_rate")
+        return rate
+
+    def _samples(self, sound: Audio) -> Tensor:
+        return self.processor.encode_sound(sound).to(self.model.device, self.model.dtype)
 
     def _pixels(self, image: Image) -> tuple[Tensor, tuple[int, int]]:
         padded = self.processor.encode(image)
@@ -167,9 +204,9 @@ class VQVAE:
 
     @torch.inference_mode()
     def _heard(self, sound: Audio) -> Reply:
-        samples = self.processor.encode_sound(sound).to(self.model.device, self.model.dtype)
-        grids = self.model.encode(samples)
-        rebuilt = self.processor.decode_sound(self.model.decode(grids), sound)
+        sound = self.processor.at_rate(sound)
+        grids = self.model.encode(self._samples(sound))
+        [rebuilt] = self.processor.decode_sounds(self.model.decode(grids), sound.rate, len(sound.samples))
         details = {"snr": snr(sound.samples, rebuilt.samples), **self._coded(grids)}
         if len(self.model.priors):
             details["prior_bits"] = float(self.model.prior_nats(grids).sum()) / NATS_PER_BIT
@@ -182,13 +219,13 @@ class VQVAE:
 
     def _drawn(
         self, count: int, request: str, seed: int, options: SamplingOptions, grid: Sequence[int] | None = None
-    ) -> tuple[list[Image], list[list[Tensor]]]:
-        """New pictures and the grids of each."""
+    ) -> tuple[list[Image] | list[Audio], list[list[Tensor]]]:
+        """New pictures or sounds and the grids of each."""
         if count < 1:
             raise InputError(f"{count} new pictures can't be drawn: give at least 1")
         classes = text = None
         if request and self.model.config.prior_text_width:
-            text = self._text_encoder.embed_texts([request]).expand(count, -1).to(self.model.device, self.model.dtype)
+            text = self.text_vectors([request]).expand(count, -1)
         elif request:
             classes = self.processor.classes(request)
             classes = None if classes is None else classes.expand(count, -1).to(self.model.device)
@@ -196,12 +233,10 @@ class VQVAE:
         conditions = {"classes": classes, "text": text}
         grids = self.model.sample(count, **conditions, options=options, generator=generator, grid=grid)
         with torch.inference_mode():
-            pictures = self.processor.decode(self.model.decode(grids))
-        return pictures, [list(of_one) for of_one in zip(*(grid.cpu() for grid in grids), strict=True)]
+            made = self._made(self.model.decode(grids))
+        return made, [list(of_one) for of_one in zip(*(grid.cpu() for grid in grids), strict=True)]
 
     @cached_property
-    def _text_encoder(self) -> Any:
+    def _text_encoder(self) -> TextEncoder:
         """The CLIP whose text vectors the prior was conditioned on."""
-        from koine.foundations.clip import Clip
-
-        return Clip.load(self.model.config.prior_text_encoder)
+        return TextEncoder.load(self.model.config.prior_text_encoder)

@@ -133,12 +133,34 @@ def test_sounds_that_cannot_be_rebuilt_are_bad_input(vqvae: VQVAE, hearing: VQVA
         hearing.respond(short, short)
 
 
-def test_signals_are_no_pictures() -> None:
-    model = VQVAEModel(VQVAEConfig(**{**TINY, "dimensions": 1, "channels": 1, "prior_labels": []})).eval()
-    vqvae = VQVAE(model, VQVAEProcessor(model.config))
-    for parts in ((), (picture(8, 8),)):
-        with pytest.raises(InputError, match="1 channels in 1 dimensions, no pictures"):
-            vqvae.respond(*parts)
+def test_a_sound_of_another_rate_is_rebuilt_at_the_one_that_was_trained_on(hearing: VQVAE) -> None:
+    hearing.model.config.sample_rate = 8000
+    sound = Audio(np.sin(np.arange(160, dtype=np.float32) / 9), 16_000)
+    reply = hearing.respond(sound)
+    assert reply == hearing.respond(sound.resampled(8000))
+    [rebuilt] = reply.audio
+    assert rebuilt.rate == 8000 and len(rebuilt.samples) == 80 and len(reply.details["codes"][0]) == 20
+    assert [grid.tolist() for grid in hearing.encode(sound)] == reply.details["codes"]
+    assert hearing.decode(reply.details["codes"]) == rebuilt
+
+
+def test_new_sounds_are_drawn_at_the_rate_that_was_trained_on(hearing: VQVAE) -> None:
+    with pytest.raises(InputError, match="doesn't say at which rate"):
+        hearing.sample(1)
+    hearing.model.config.sample_rate = 8000
+    first, second = hearing.sample(2, seed=3)
+    assert isinstance(first, Audio) and first.rate == 8000 and len(first.samples) == 16 and first != second
+    reply = hearing.respond("a sound", samples=2, seed=3)
+    assert list(reply.audio) == [first, second] and len(reply.details["codes"][0][0]) == 4
+    assert len(hearing.sample(1, grid=(9,))[0].samples) == 36
+
+
+def test_signals_are_no_pictures(hearing: VQVAE) -> None:
+    with pytest.raises(InputError, match="1 channels in 1 dimensions, no pictures: give it a sound"):
+        hearing.respond(picture(8, 8))
+    depths = VQVAEConfig(**{**TINY, "channels": 1, "prior_labels": []})
+    with pytest.raises(InputError, match="1 channels in 2 dimensions, no pictures: give tensors to its model"):
+        VQVAEProcessor(depths).encode(picture(8, 8))
 
 
 @pytest.mark.parametrize(

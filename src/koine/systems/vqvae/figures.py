@@ -20,11 +20,13 @@ from koine.systems.vqvae.likelihood import (
     uniform_bits,
 )
 from koine.systems.vqvae.model import VQVAEModel
+from koine.systems.vqvae.pixelcnn import UNSAID
 from koine.systems.vqvae.processor import psnr, to_levels
 from koine.systems.vqvae.recipe import classes_of, decode_all, encode_all, prior_bits
 from koine.systems.vqvae.sampling import SamplingOptions
 from koine.systems.vqvae.system import GUIDANCE, VQVAE
 from koine.world.cache import RenderedScenes, rendered_scenes
+from koine.world.language import article
 from koine.world.things import COLOURS, HELD_OUT, SHAPES
 
 SEEN_PAIRS = [(colour, shape) for colour in COLOURS for shape in SHAPES if (colour, shape) not in HELD_OUT]
@@ -90,12 +92,22 @@ def drawings(
     colours, shapes = list(COLOURS), list(SHAPES)
     asked = torch.tensor([(colours.index(colour), shapes.index(shape)) for colour, shape in pairs])
     asked = asked.repeat_interleave(per_pair, dim=0)
-    classes = torch.cat([torch.full((len(asked), 1), -1), asked], dim=1)  # any size
     generator = torch.Generator().manual_seed(seed)
-    [grids] = vqvae.model.sample(
-        len(asked), classes=classes.to(vqvae.model.device), options=options, generator=generator
-    )
+    [grids] = vqvae.model.sample(len(asked), **_told(vqvae, asked), options=options, generator=generator)
     return decode_all(vqvae.model, grids), asked
+
+
+def _told(vqvae: VQVAE, asked: Tensor) -> dict[str, Any]:
+    """What the prior is told for (colour, shape) pairs as indices [n, 2]: a text such as "a red cube", or classes."""
+    if vqvae.model.config.prior_text_width:
+        colours = list(COLOURS)
+        return {
+            "text": vqvae.text_vectors(
+                [article(f"{colours[colour]} {SHAPES[shape]}") for colour, shape in asked.tolist()]
+            )
+        }
+    any_size = torch.full((len(asked), 1), UNSAID)
+    return {"classes": torch.cat([any_size, asked], dim=1).to(vqvae.model.device)}
 
 
 def _verdicts(clip: Clip, images: Tensor, colours: Tensor, shapes: Tensor) -> tuple[Tensor, Tensor, Tensor]:

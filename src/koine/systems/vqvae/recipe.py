@@ -11,13 +11,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from koine.data.world_captions import captions
 from koine.settings import check_options
+from koine.systems.vqvae.captions_recipe import CaptionsRecipe
 from koine.systems.vqvae.config import VQVAEConfig
 from koine.systems.vqvae.likelihood import NATS_PER_BIT
 from koine.systems.vqvae.model import VQVAEModel
 from koine.systems.vqvae.pixelcnn import UNSAID, GatedPixelCNN
 from koine.systems.vqvae.processor import from_model_range, psnr, to_model_range
 from koine.systems.vqvae.published_recipe import FacesRecipe, PicturesRecipe
+from koine.systems.vqvae.speech_recipe import SpeechRecipe
+from koine.systems.vqvae.text_encoder import TextEncoder
 from koine.training import Recipe, Stage, TrainingData
 from koine.training.data import Batch
 from koine.world.cache import RenderedScenes, rendered_scenes
@@ -174,7 +178,7 @@ class NanoRecipe(Recipe):
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         if "grids" in batch:
-            nats = model.prior_nats([batch["grids"]], classes=batch["classes"]).mean()
+            nats = model.prior_nats([batch["grids"]], classes=batch.get("classes"), text=batch.get("text")).mean()
             return {"loss": nats, "bits": nats.detach() / NATS_PER_BIT}
         if "uncoded" in batch:
             return _feature_loss(model, batch["uncoded"])
@@ -185,6 +189,96 @@ class NanoRecipe(Recipe):
             "psnr": _decibels(found.reconstruction_loss * model.config.data_variance),
             "perplexity": grid.perplexity,
         }
+
+
+class CaptionedCodes(TrainingData):
+    """Grids of codes [n, rows, columns] of pictures, with vectors [n, captions, width] of texts about each.
+
+    Each time one of a picture's captions is drawn; `nothing_said` is how often none is, which is a vector of zeros.
+    """
+
+    def __init__(self, grids: Tensor, vectors: Tensor, nothing_said: float) -> None:
+        self.grids, self.vectors, self.nothing_said = grids, vectors, nothing_said
+
+    def __len__(self) -> int:
+        return len(self.grids)
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
+        chosen = torch.randint(self.vectors.shape[1], (len(indices),), generator=generator)
+        said = torch.rand(len(indices), 1, generator=generator) >= self.nothing_said
+        return {"grids": self.grids[indices], "text": self.vectors[indices, chosen] * said}
+
+
+@dataclass
+class TextsRecipe(NanoRecipe):
+    """The nano VQ-VAE with a prior that is told captions, as the vectors that the nano CLIP makes of them.
+
+    The prior learns scenes of all kinds, since captions can speak of several things.
+
+    Attributes:
+        captions_per_scene: of which the prior is told one at a time.
+    """
+
+    captions_per_scene: int = 4
+
+    name = "vqvae-texts"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._encoder: TextEncoder | None = None
+
+    def build_model(self) -> VQVAEModel:
+        return VQVAEModel(self._config())
+
+    def data(self, stage: Stage) -> TrainingData:
+        if stage.name != "prior":
+            return super().data(stage)
+        assert self._autoencoder is not None  # `load` comes first
+        self._autoencoder.autoencoder.eval()  # its codebook would go on moving
+        parts = [
+            rendered_scenes("train", self.scenes),
+            rendered_scenes("train", self.single_scenes, kind="single"),
+        ]
+        grids = [encode_all(self._autoencoder, torch.from_numpy(part.images)) for part in parts]
+        vectors = [self._vectors(part, per_scene=self.captions_per_scene) for part in parts]
+        return CaptionedCodes(torch.cat(grids), torch.cat(vectors), NOTHING_SAID)
+
+    def evaluate(self, model: Any, stage: Stage) -> dict[str, float]:
+        """As the nano one's; the prior is told a caption of each of 200 validation scenes."""
+        if stage.name != "prior":
+            return super().evaluate(model, stage)
+        scenes = rendered_scenes("validation", 200)
+        grids = encode_all(model, torch.from_numpy(scenes.images))
+        return {"bits of a code": prior_bits(model, grids, None, text=self._vectors(scenes, per_scene=1)[:, 0])}
+
+    def figures(self, folder: Path) -> dict[str, object]:
+        """Its codes on test scenes, bits of a code untold and told, and drawings of what texts ask for."""
+        from koine.systems.vqvae.figures import code_figures, drawing_figures
+        from koine.systems.vqvae.system import VQVAE
+
+        vqvae = VQVAE.load(str(folder))
+        scenes = rendered_scenes("test", 1000)
+        grids, told = encode_all(vqvae.model, torch.from_numpy(scenes.images)), self._vectors(scenes, per_scene=1)[:, 0]
+        return {
+            **code_figures(vqvae.model),
+            "bits of a code, prior": prior_bits(vqvae.model, grids, None),
+            "bits of a code, prior that is told a caption": prior_bits(vqvae.model, grids, None, text=told),
+            **drawing_figures(vqvae),
+        }
+
+    def _config(self) -> VQVAEConfig:
+        return nano_config(**{"prior_labels": [], "prior_text_width": self._text_encoder.width, **self.options})
+
+    @property
+    def _text_encoder(self) -> TextEncoder:
+        if self._encoder is None:
+            self._encoder = TextEncoder.load(self.options.get("prior_text_encoder", "nano"))
+        return self._encoder
+
+    def _vectors(self, scenes: RenderedScenes, *, per_scene: int) -> Tensor:
+        """[n, per_scene, width] of true captions, the same ones each time."""
+        texts = [text for of_scene in captions(scenes, per_scene=per_scene, seed=0) for text in of_scene]
+        return self._text_encoder.embed_texts(texts).unflatten(0, (len(scenes), per_scene))
 
 
 def _feature_loss(model: VQVAEModel, pixels: Tensor) -> dict[str, Tensor]:
@@ -239,13 +333,30 @@ def decode_all(model: VQVAEModel, grids: Tensor, *, batch_size: int = 256) -> Te
 
 
 @torch.inference_mode()
-def prior_bits(model: VQVAEModel, grids: Tensor, classes: Tensor | None, *, batch_size: int = 256) -> float:
-    """Bits of a code under the prior, the mean over grids [n, rows, columns] that show `classes` [n, attributes]."""
+def prior_bits(
+    model: VQVAEModel, grids: Tensor, classes: Tensor | None, *, text: Tensor | None = None, batch_size: int = 256
+) -> float:
+    """Bits of a code under the prior, the mean over grids [n, rows, columns].
+
+    Args:
+        classes: [n, attributes], what they show, if the prior is to be told.
+        text: [n, width], vectors of texts about them, if it is to be told these.
+    """
     nats = []
     for rows in torch.arange(len(grids)).split(batch_size):
-        asked = None if classes is None else classes[rows].to(model.device)
-        nats.append(model.prior_nats([grids[rows].to(model.device)], classes=asked).mean(dim=1))
+        told = {
+            name: None if given is None else given[rows].to(model.device)
+            for name, given in (("classes", classes), ("text", text))
+        }
+        nats.append(model.prior_nats([grids[rows].to(model.device)], **told).mean(dim=1))
     return float(torch.cat(nats).mean()) / NATS_PER_BIT
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"nano": NanoRecipe, "imagenet": PicturesRecipe, "ffhq": FacesRecipe}
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "nano": NanoRecipe,
+    "texts": TextsRecipe,
+    "imagenet": PicturesRecipe,
+    "captions": CaptionsRecipe,
+    "ffhq": FacesRecipe,
+    "speech": SpeechRecipe,
+}

@@ -11,11 +11,25 @@ import torch
 from PIL import Image as pil
 
 from koine import InputError
+from koine.foundations.clip import Clip
 from koine.systems.vqvae import claims
 from koine.systems.vqvae.claims import CLAIMS, CODEBOOKS, run_claims
+from koine.systems.vqvae.config import VQVAEConfig
+from koine.systems.vqvae.model import VQVAEModel
 from koine.systems.vqvae.pixelcnn import UNSAID
 from koine.systems.vqvae.published_recipe import CroppedPictures, FacesRecipe, PicturesRecipe
-from koine.systems.vqvae.recipe import LABELS, RECIPES, Codes, NanoRecipe, classes_of, encode_all, start_from_codebook
+from koine.systems.vqvae.recipe import (
+    LABELS,
+    RECIPES,
+    CaptionedCodes,
+    Codes,
+    NanoRecipe,
+    TextsRecipe,
+    classes_of,
+    encode_all,
+    prior_bits,
+    start_from_codebook,
+)
 from koine.systems.vqvae.system import VQVAE
 from koine.training import run
 from koine.world.cache import RenderedScenes
@@ -132,7 +146,46 @@ def test_faces_train_two_grids_and_two_priors(tmp_path: Path) -> None:
 def test_without_pictures_the_published_recipes_say_what_they_need() -> None:
     with pytest.raises(InputError, match="name a folder or parquet file of them with --data"):
         PicturesRecipe().build_model()
-    assert set(RECIPES) == {"nano", "imagenet", "ffhq"}
+    assert set(RECIPES) == {"nano", "texts", "imagenet", "captions", "ffhq", "speech"}
+
+
+@pytest.mark.usefixtures("scenes")
+def test_a_prior_learns_captions_of_the_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[torch.Tensor] = []
+    nats = VQVAEModel.prior_nats
+
+    def noted(self: VQVAEModel, grids: Any, **conditions: Any) -> torch.Tensor:
+        told.append(conditions["text"])
+        return nats(self, grids, **conditions)
+
+    monkeypatch.setattr(VQVAEModel, "prior_nats", noted)
+    recipe = TextsRecipe(options=SMALL, features_first=False, captions_per_scene=2)
+    vqvae = VQVAE.load(str(run(recipe, tmp_path, overrides={"steps": "2", "batch_size": "8"}, quiet=True)))
+    config = vqvae.model.config
+    assert config.prior_labels == [] and config.prior_text_width == 128 and config.prior_text_encoder == "nano"
+    lengths = torch.cat([texts.norm(dim=1) for texts in told])  # of the batches, and of the evaluation
+    assert ((lengths - 1).abs() < 1e-5).any() and ((lengths < 1e-5) | ((lengths - 1).abs() < 1e-5)).all()
+    red, blue, free = (vqvae.respond(*words, seed=1) for words in (["a red cube"], ["a blue ball"], []))
+    assert red.image is not None and len({str(reply.details["codes"]) for reply in (red, blue, free)}) == 3
+    assert torch.allclose(vqvae.text_vectors(["a red cube"]), Clip.load().embed_texts(["a red cube"]), atol=1e-5)
+    assert red == vqvae.respond("a red cube", seed=1)
+
+
+def test_each_time_one_of_a_pictures_captions_is_drawn_or_none() -> None:
+    grids, vectors = torch.arange(6)[:, None, None], 1 + torch.arange(18.0).view(6, 3, 1)
+    data = CaptionedCodes(grids, vectors, nothing_said=0.3)
+    batch = data.batch(torch.arange(6).repeat(50), torch.Generator().manual_seed(0))
+    found = [{int(text) for text in batch["text"][number::6, 0]} for number in range(6)]
+    assert found == [{0, 3 * number + 1, 3 * number + 2, 3 * number + 3} for number in range(6)]
+    assert 60 < (batch["text"] == 0).sum() < 120 and torch.equal(batch["grids"][:6], grids)
+
+
+def test_bits_under_a_prior_depend_on_what_it_is_told() -> None:
+    model = VQVAEModel(VQVAEConfig(**{**TINY, "prior_labels": [], "prior_text_width": 3})).eval()
+    grids, text = torch.randint(12, (5, 4, 4)), 5 * torch.randn(5, 3)
+    told = prior_bits(model, grids, None, text=text, batch_size=2)
+    assert told == pytest.approx(model.prior_nats([grids], text=text).mean().item() / np.log(2), abs=1e-5)
+    assert told != pytest.approx(prior_bits(model, grids, None), abs=1e-4)
 
 
 @pytest.mark.usefixtures("scenes")

@@ -129,7 +129,7 @@ def _captions(values: Mapping[str, Any], where: str) -> tuple[str, ...]:
     Raises:
         InputError: there is none, or it is empty.
     """
-    found = next((values[name] for name in TEXTS if values.get(name)), [])
+    found: Any = next((values[name] for name in TEXTS if values.get(name)), [])
     texts = [found] if isinstance(found, str) else list(found)
     if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
         raise InputError(

@@ -36,11 +36,12 @@ def sample(
         text: [n, text width].
         given: [n, rows, columns] long, codes that are to stay; -1 where one is to be drawn.
     Raises:
-        InputError: a condition or given codes that don't fit.
+        InputError: a condition or given codes that don't fit, or several rows for a prior of single ones.
     """
     options = options or SamplingOptions()
     options.check(prior.codes)
     prior.check(None if given is None else given.clamp(min=0), classes, text, count=len(uniforms))
+    prior.check_rows(uniforms.shape[1])
     if given is not None and given.shape != uniforms.shape:
         raise InputError(f"given codes {list(given.shape)} don't cover the grid: give {list(uniforms.shape)}")
     device = prior.embedding.weight.device
@@ -147,6 +148,10 @@ class _Rows:
         row: Tensor | None = None  # [n, width, 1, columns], the layer's input in the row itself
         for number, one in enumerate(layers):
             layer, inputs = one.layer, self.inputs[number]
+            if not layer.rows:
+                alone = one.condition + layer.horizontal.bias  # type: ignore[operator]
+                addends.append(alone.expand(inputs.shape[3], inputs.shape[0], -1))
+                continue
             weight = layer.vertical.weight
             if row is None:
                 weight = weight[:, :, :-1]

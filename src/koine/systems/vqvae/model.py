@@ -208,6 +208,7 @@ def _build_priors(config: VQVAEConfig) -> list[nn.Module]:
                 codes_per_cell=config.codes_per_cell,
                 attributes=[len(words) for words in config.prior_labels],
                 text_width=config.prior_text_width,
+                rows=config.dimensions == 2,
             )
         ]
     if config.prior == "pixelsnail":

@@ -58,17 +58,27 @@ class GatedLayer(nn.Module):
             row; the horizontal one kernel // 2 places to the left and, unless `masked`, its own.
         masked: mask A, for the layer that sees the codes themselves; it has no residual.
         attributes, text_width: see `Condition`.
+        rows: whether there is more than one; a single row, as signals have, has no vertical stack.
     """
 
     def __init__(
-        self, width: int, kernel: int, *, masked: bool, attributes: Sequence[int] = (), text_width: int = 0
+        self,
+        width: int,
+        kernel: int,
+        *,
+        masked: bool,
+        attributes: Sequence[int] = (),
+        text_width: int = 0,
+        rows: bool = True,
     ) -> None:
         super().__init__()
         self.reach = kernel // 2
         self.masked = masked
         self.condition = Condition(2 * width, attributes, text_width)
-        self.vertical = nn.Conv2d(width, 2 * width, (self.reach + 1, kernel), padding=(self.reach, self.reach))
-        self.vertical_to_horizontal = nn.Conv2d(2 * width, 2 * width, 1)
+        self.rows = rows
+        if rows:
+            self.vertical = nn.Conv2d(width, 2 * width, (self.reach + 1, kernel), padding=(self.reach, self.reach))
+            self.vertical_to_horizontal = nn.Conv2d(2 * width, 2 * width, 1)
         self.horizontal = nn.Conv2d(width, 2 * width, (1, self.reach + 1), padding=(0, self.reach))
         self.horizontal_out = nn.Conv2d(width, width, 1)
 
@@ -79,12 +89,14 @@ class GatedLayer(nn.Module):
         """
         rows, columns = vertical.shape[2:]
         asked = condition if condition.ndim == 4 else condition[:, :, None, None]
-        above = F.conv2d(vertical, self.vertical_weight(), self.vertical.bias, padding=self.vertical.padding)
-        above = above[:, :, :rows]
-        left = F.conv2d(horizontal, self.horizontal_weight(), self.horizontal.bias, padding=self.horizontal.padding)
-        left = left[:, :, :, :columns]
-        out = self.horizontal_out(gate(self.vertical_to_horizontal(above) + left + asked))
-        return gate(above + asked), out if self.masked else out + horizontal
+        seen = F.conv2d(horizontal, self.horizontal_weight(), self.horizontal.bias, padding=self.horizontal.padding)
+        seen = seen[:, :, :, :columns]
+        if self.rows:
+            above = F.conv2d(vertical, self.vertical_weight(), self.vertical.bias, padding=self.vertical.padding)
+            above = above[:, :, :rows]
+            seen, vertical = self.vertical_to_horizontal(above) + seen, gate(above + asked)
+        out = self.horizontal_out(gate(seen + asked))
+        return vertical, out if self.masked else out + horizontal
 
     def asked(self, classes: Tensor | None, text: Tensor | None) -> Tensor:
         """The condition's vector [b, 2 width]; [1, 2 width] of zeros if nothing is asked for."""
@@ -115,6 +127,7 @@ class GatedPixelCNN(nn.Module):
         first_kernel, kernel: of the first, masked layer, at least 3, and of the others; odd.
         codes_per_cell: codes that lie side by side for one cell of the picture; each learns its place among them.
         attributes, text_width: see `Condition`.
+        rows: whether grids may have several rows; without, as for signals, there is no vertical stack.
     """
 
     def __init__(
@@ -129,6 +142,7 @@ class GatedPixelCNN(nn.Module):
         codes_per_cell: int = 1,
         attributes: Sequence[int] = (),
         text_width: int = 0,
+        rows: bool = True,
     ) -> None:
         super().__init__()
         if first_kernel % 2 == 0 or kernel % 2 == 0 or first_kernel < 3 or kernel < 1:
@@ -136,7 +150,7 @@ class GatedPixelCNN(nn.Module):
                 f"kernels {first_kernel} and {kernel} of a PixelCNN: give odd ones, which have a centre, the first "
                 "of 3 or more"
             )
-        self.codes, self.classes, self.text_width = codes, tuple(attributes), text_width
+        self.codes, self.classes, self.text_width, self.rows = codes, tuple(attributes), text_width, rows
         self.embedding = nn.Embedding(codes, width)
         self.places = nn.Embedding(codes_per_cell, width) if codes_per_cell > 1 else None
         self.layers: Sequence[GatedLayer] = nn.ModuleList(  # type: ignore[assignment]
@@ -146,6 +160,7 @@ class GatedPixelCNN(nn.Module):
                 masked=number == 0,
                 attributes=attributes,
                 text_width=text_width,
+                rows=rows,
             )
             for number in range(layers)
         )
@@ -163,9 +178,10 @@ class GatedPixelCNN(nn.Module):
         Returns:
             logits [b, codes, rows, columns].
         Raises:
-            InputError: a code that the codebook hasn't, or a condition that doesn't fit.
+            InputError: a code that the codebook hasn't, a condition that doesn't fit, or too many rows.
         """
         self.check(grids, classes, text, count=len(grids))
+        self.check_rows(grids.shape[1])
         vertical = horizontal = self.embed(grids).permute(0, 3, 1, 2)
         for layer in self.layers:
             vertical, horizontal = layer(vertical, horizontal, layer.asked(classes, text))
@@ -219,6 +235,14 @@ class GatedPixelCNN(nn.Module):
                     )
         if text is not None and text.shape[-1] != self.text_width:
             raise InputError(f"text vectors have width {text.shape[-1]}: the prior takes {self.text_width}")
+
+    def check_rows(self, rows: int) -> None:
+        """
+        Raises:
+            InputError: several rows for a prior of single ones.
+        """
+        if not self.rows and rows != 1:
+            raise InputError(f"grids have {rows} rows but the prior is one of signals: give [batch, 1, steps]")
 
 
 def gate(features: Tensor) -> Tensor:

@@ -41,6 +41,18 @@ def test_a_place_of_a_pixelcnn_sees_nothing_at_or_after_it(layers: int, kernels:
         assert seen.sum() == 20 * 19 // 2  # deep enough, it has no blind spot
 
 
+@torch.inference_mode()
+def test_a_place_of_a_single_row_sees_as_far_back_as_the_layers_reach() -> None:
+    prior = GatedPixelCNN(CODES, **{**SIZES, "layers": 3}, first_kernel=5, kernel=3, rows=False).eval()
+    assert not any("vertical" in name for name in prior.state_dict())
+    seen = seen_from(prior, torch.randint(CODES, (1, 1, 9)))
+    places = torch.arange(9)
+    back = places[:, None] - places
+    assert torch.equal(seen, (back >= 1) & (back <= 2 + 1 + 1))
+    with pytest.raises(InputError, match="grids have 2 rows but the prior is one of signals"):
+        prior(torch.zeros(1, 2, 9, dtype=torch.long))
+
+
 @pytest.mark.parametrize("attention", [True, False])
 @torch.inference_mode()
 def test_a_place_of_a_pixelsnail_sees_nothing_at_or_after_it(attention: bool) -> None:

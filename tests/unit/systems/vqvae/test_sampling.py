@@ -84,6 +84,16 @@ def test_other_kernels_and_text_conditions_are_cached_too() -> None:
     assert not torch.equal(sample(prior, uniforms, text=-5 * text), expected)
 
 
+def test_a_single_row_without_a_vertical_stack_is_cached_too() -> None:
+    prior, uniforms = build(rows=False, codes_per_cell=2), draw_uniforms(3, (1, 20))
+    classes, options = torch.tensor([[0, 2], [-1, 1], [-1, -1]]), SamplingOptions(guidance=2.0)
+    expected = sample_naively(lambda grids: 2 * prior(grids, classes) - prior(grids), uniforms)
+    assert torch.equal(sample(prior, uniforms, classes=classes, options=options), expected)
+    assert torch.equal(sample(prior, uniforms), sample_naively(prior, uniforms))
+    with pytest.raises(InputError, match="grids have 2 rows but the prior is one of signals"):
+        sample(prior, draw_uniforms(3, (2, 20)))
+
+
 def test_guidance_counts_what_the_condition_changes_so_many_times() -> None:
     prior, uniforms = build(), draw_uniforms(2, (6, 6))
     classes = torch.tensor([[0, 2], [1, -1]])

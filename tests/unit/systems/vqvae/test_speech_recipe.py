@@ -54,6 +54,13 @@ def test_the_published_layout_is_trained() -> None:
     assert prior.name == "prior" and prior.trainable == ("priors",)
 
 
+def test_the_prior_of_the_recipe_sees_as_much_as_is_said(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        model = SpeechRecipe(data_files=(str(write_sounds(tmp_path)),)).build_model()
+    first, *others = model.priors[0].layers  # type: ignore[union-attr]
+    assert first.reach + sum(layer.reach for layer in others) == 101 and model.config.prior_grid == [256]
+
+
 def test_stretches_have_one_length_one_rate_and_one_channel(tmp_path: Path) -> None:
     data = recipe(write_sounds(tmp_path)).data(SpeechRecipe.stages[0])
     assert isinstance(data, CroppedSounds) and len(data) == 4
@@ -106,7 +113,7 @@ def test_both_stages_are_trained_and_the_model_rebuilds_and_draws_sounds(tmp_pat
     assert rebuilt.rate == 8000 and len(rebuilt.samples) == 167 and len(reply.details["codes"][0]) == 21
     drawn = vqvae.sample(2, "bob")
     assert [len(sound.samples) for sound in drawn] == [64, 64] and drawn == vqvae.sample(2, "bob")
-    assert drawn != vqvae.sample(2, "ann")
+    assert vqvae.sample(2, "bob", grid=(200,)) != vqvae.sample(2, "ann", grid=(200,))
 
 
 def test_tables_are_trained_on_too_without_classes(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def open_together(
 
     Args:
         paths: `LISTS` or parquet files, or folders that hold them.
-        images: the folder of the pictures, by default where the file that names them lies.
+        images: the folder of the pictures, by default `paths` themselves.
     Raises:
         InputError: a path holds no captions, or files of another form.
     """
@@ -55,8 +55,8 @@ def _opened(path: Path, images: str | os.PathLike[str] | None) -> CaptionedPictu
     what = "a list of pictures with captions"
     file = find_file(path, *LISTS, "*.parquet", what=what)
     if file.suffix != ".parquet":
-        return ListedPictures(list(_listed(file)), ImageFolder(images or file))
-    return PicturesInTables(find_files(path, "*.parquet", what=what), images)
+        return ListedPictures(list(_listed(file)), ImageFolder(images or path))
+    return PicturesInTables(find_files(path, "*.parquet", what=what), ImageFolder(images or path))
 
 
 def _listed(file: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -102,13 +102,12 @@ class PicturesInTables:
 
     classes: Sequence[str] = ()
 
-    def __init__(self, files: Sequence[Path], images: str | os.PathLike[str] | None) -> None:
+    def __init__(self, files: Sequence[Path], folder: ImageFolder) -> None:
         """
         Raises:
             InputError: see `FilesInParquet`.
         """
-        self.rows = FilesInParquet(PICTURE, files, beside=TEXTS)
-        self.folder = ImageFolder(images or files[0])
+        self.rows, self.folder = FilesInParquet(PICTURE, files, beside=TEXTS), folder
 
     def __len__(self) -> int:
         return len(self.rows)

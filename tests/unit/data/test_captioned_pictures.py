@@ -38,9 +38,11 @@ def pictures(tmp_path: Path) -> Path:
 def test_cocos_captions(pictures: Path, tmp_path: Path) -> None:
     images = [{"id": level, "file_name": f"{level}.png", "width": 5, "height": 4} for level in (1, 2)]
     said = [{"image_id": level, "caption": text} for level, text in ((1, "one"), (2, "two"), (1, "first "))]
-    file = tmp_path / "captions_val2017.json"
+    file = tmp_path / "annotations" / "captions_val2017.json"
+    file.parent.mkdir()
     file.write_text(json.dumps({"images": images, "annotations": said}))
-    assert read(file, images=pictures) == [(1, ("one", "first")), (2, ("two",))]
+    expected = [(1, ("one", "first")), (2, ("two",))]
+    assert read(file, images=pictures) == expected and read(tmp_path) == expected, "as COCO's folders lie"
 
 
 def test_karpathys_division_is_read_for_training(pictures: Path) -> None:

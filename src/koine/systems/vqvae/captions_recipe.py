@@ -58,7 +58,7 @@ class CaptionsRecipe(Recipe):
 
     Attributes:
         data_files: lists of captions or parquet files (`koine.data.captioned_pictures`), or folders that hold them.
-        images: the folder of the pictures, by default that of the lists.
+        images: the folder of the pictures, by default `data_files` themselves.
         text_encoder: folder of the CLIP whose vectors the prior is told; it stays as it is. "nano" knows the words of
             koine's world only.
         nothing_said: how often a caption is left away, so that the prior knows that case, too.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from koine.systems.vqvae.config import VQVAEConfig
 from koine.systems.vqvae.model import VQVAEModel
 from koine.systems.vqvae.processor import VQVAEProcessor
 from koine.systems.vqvae.system import VQVAE
+from koine.world.cache import RenderedScenes
 
 TINY: dict[str, Any] = {
     "width": 8,
@@ -27,6 +29,25 @@ TINY: dict[str, Any] = {
     "prior_first_kernel": 5,
     "prior_labels": [["small", "large"], ["red", "blue", "green"]],
 }
+PALETTE: dict[str, Any] = {
+    **{name: TINY[name] for name in ("width", "first_width", "blocks", "block_width", "codes", "code_width")},
+    "image_size": 16,
+    "prior_width": 8,
+    "prior_layers": 3,
+    "prior_head": 8,
+    "prior_first_kernel": 3,
+    "prior_kernel": 3,
+}
+"""Of pictures of 16x16 palette colours."""
+
+
+def noise_scenes(split: Any, count: int, *, kind: Any = "any", **_: Any) -> RenderedScenes:
+    """At most 24 scenes whose pictures are noise, for tests that don't look at them."""
+    images = np.random.default_rng(count).integers(0, 256, (min(count, 24), 64, 64, 3), dtype=np.uint8)
+    nothing = np.zeros((len(images), 5, 4), np.float32)
+    return RenderedScenes(
+        images, np.zeros(images.shape[:3], np.int8), nothing, nothing, nothing[..., 0].astype(np.int32), split, kind, 0
+    )
 
 
 @pytest.fixture(autouse=True)

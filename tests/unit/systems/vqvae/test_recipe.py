@@ -1,4 +1,4 @@
-"""Training: codes first, then the prior over them; on the world and on folders of pictures; claims that can be run."""
+"""Training: codes first, then the prior over them; on the world and on folders of pictures."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from PIL import Image as pil
 
 from koine import InputError
 from koine.foundations.clip import Clip
-from koine.systems.vqvae import claims
-from koine.systems.vqvae.claims import CLAIMS, CODEBOOKS, run_claims
 from koine.systems.vqvae.config import VQVAEConfig
 from koine.systems.vqvae.model import VQVAEModel
 from koine.systems.vqvae.pixelcnn import UNSAID
@@ -32,25 +30,14 @@ from koine.systems.vqvae.recipe import (
 )
 from koine.systems.vqvae.system import VQVAE
 from koine.training import run
-from koine.world.cache import RenderedScenes
-from tests.unit.systems.vqvae.conftest import TINY
+from tests.unit.systems.vqvae.conftest import TINY, noise_scenes
 
 SMALL: dict[str, Any] = {name: TINY[name] for name in TINY if name not in ("image_size", "prior_labels")}
 
 
-def few(split: Any, count: int, *, kind: Any = "any", **_: Any) -> RenderedScenes:
-    """Scenes whose pictures are noise: what is tested here doesn't look at them."""
-    images = np.random.default_rng(count).integers(0, 256, (min(count, 24), 64, 64, 3), dtype=np.uint8)
-    nothing = np.zeros((len(images), 5, 4), np.float32)
-    return RenderedScenes(
-        images, np.zeros(images.shape[:3], np.int8), nothing, nothing, nothing[..., 0].astype(np.int32), split, kind, 0
-    )
-
-
 @pytest.fixture
 def scenes(monkeypatch: pytest.MonkeyPatch) -> None:
-    for room in ("recipe", "claims"):
-        monkeypatch.setattr(f"koine.systems.vqvae.{room}.rendered_scenes", few)
+    monkeypatch.setattr("koine.systems.vqvae.recipe.rendered_scenes", noise_scenes)
 
 
 @pytest.mark.usefixtures("scenes")
@@ -75,12 +62,12 @@ def test_the_prior_learns_the_codes_of_the_trained_autoencoder(tmp_path: Path) -
     recipe.load(model, folder)
     data = recipe.data(recipe.stages[1])
     assert isinstance(data, Codes)
-    images = torch.from_numpy(few("train", recipe.single_scenes, kind="single").images)
+    images = torch.from_numpy(noise_scenes("train", recipe.single_scenes, kind="single").images)
     assert torch.equal(data.grids, encode_all(VQVAE.load(str(folder)).model, images))
 
 
 def test_classes_are_those_of_the_only_thing_and_sometimes_unsaid() -> None:
-    scenes = few("train", 24, kind="single")
+    scenes = noise_scenes("train", 24, kind="single")
     classes = classes_of(scenes)
     for row, number in zip(classes.tolist(), range(len(scenes)), strict=True):
         thing = scenes.scene(number).things[0]
@@ -186,17 +173,3 @@ def test_bits_under_a_prior_depend_on_what_it_is_told() -> None:
     told = prior_bits(model, grids, None, text=text, batch_size=2)
     assert told == pytest.approx(model.prior_nats([grids], text=text).mean().item() / np.log(2), abs=1e-5)
     assert told != pytest.approx(prior_bits(model, grids, None), abs=1e-4)
-
-
-@pytest.mark.usefixtures("scenes")
-def test_claims_are_measured_judged_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "CODE_STEPS", 1)
-    monkeypatch.setattr(claims, "PRIOR_STEPS", 1)
-    monkeypatch.setattr(claims, "BATCH", 4)
-    monkeypatch.setattr(claims, "SMALL", SMALL)
-    monkeypatch.setattr("koine.evaluation.claims.usable_cores", lambda: 1)
-    found = run_claims(list(CLAIMS), 2, tmp_path)
-    assert [finding.claim for finding in found] == list(CLAIMS.values())
-    assert (tmp_path / "vqvae.md").is_file()
-    arms = {arm for claim in CLAIMS.values() for arm in (claim.ours, claim.baseline)}
-    assert set(CODEBOOKS) < arms

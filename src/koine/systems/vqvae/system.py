@@ -96,7 +96,7 @@ class VQVAE:
         if len(given) > 1:
             raise InputError(f"{len(given)} pictures or sounds: VQ-VAE rebuilds one at a time")
         if given and request:
-            raise InputError("a picture is rebuilt and words are drawn: give one or the other")
+            raise InputError("a picture or sound is rebuilt and words are drawn: give one or the other")
         if given:
             return self._rebuilt(given[0]) if isinstance(given[0], Image) else self._heard(given[0])
         options = SamplingOptions(temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance)

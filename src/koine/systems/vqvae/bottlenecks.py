@@ -130,7 +130,11 @@ def build_latents(config: BottleneckConfig) -> GaussianLatents | CategoricalLate
     Raises:
         InputError: there is none of that name.
     """
-    kinds = {"gaussian": GaussianLatents, "categorical": CategoricalLatents, "codes": CodeLatents}
+    kinds: dict[str, type[GaussianLatents | CategoricalLatents | CodeLatents]] = {
+        "gaussian": GaussianLatents,
+        "categorical": CategoricalLatents,
+        "codes": CodeLatents,
+    }
     if config.latents not in kinds:
         raise InputError.unknown("kind of latents", config.latents, kinds)
     return kinds[config.latents](config)

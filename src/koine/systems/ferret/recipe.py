@@ -73,8 +73,8 @@ POINTING_MIXTURE = replace(SHARPENING_MIXTURE, refer=12.0, points=0.8, edges=0.6
 """Of the seventh stage, which trains the tower, too: mostly points, mostly near an edge. After the sixth a third of the
 faults were still where more than a fifth of the point's window is another thing, which is one window in twenty."""
 SETTLING_MIXTURE = replace(POINTING_MIXTURE, colour=2.0)
-"""Of the last stage, which goes on with six turns a picture, so that one pass of the tower serves more points, and asks
-less for colours, which are told best."""
+"""Of the last two stages, which go on with six turns a picture, so that one pass of the tower serves more points, and
+ask less for colours, which are told best."""
 TOWER = ("vision_tower.embeddings", "vision_tower.pre_layrnorm", "vision_tower.encoder")
 
 STARTING_SCENES = 2000
@@ -138,12 +138,13 @@ class NanoRecipe(Recipe):
     (`projector_start`).
     The projector and the language model learn to read pictures of single things, as LLaVA's do from captions, which the
     paper starts from; then to choose one of two or three; then everything is asked, later with many boxes a picture,
-    then about what is still hard. In the last three stages, which come to be about points near an edge, CLIP learns
+    then about what is still hard. In the last four stages, which come to be about points near an edge, CLIP learns
     along, which the paper's doesn't: patches are coarse here.
 
     Attributes:
         alignment_set, choosing_set: the conversations of the first two stages, without regions in the questions.
-        data_set, grounding_set, polishing_set, sharpening_set, pointing_set, settling_set: those of the others.
+        data_set, grounding_set, polishing_set, sharpening_set, pointing_set, settling_set, closing_set: those of the
+            others.
         options: fields of `FerretConfig` that differ from the nano's.
         plan: the stages, in order.
         seed: of the weights that start from nothing.
@@ -179,8 +180,13 @@ class NanoRecipe(Recipe):
             scenes=60_000, single_scenes=3_000, least_things=2, turns=6, mixture=SETTLING_MIXTURE, seed=6
         )
     )
+    closing_set: WorldData = field(
+        default_factory=lambda: WorldData(
+            scenes=60_000, single_scenes=3_000, least_things=2, turns=6, mixture=SETTLING_MIXTURE, seed=7
+        )
+    )
     options: dict[str, Any] = field(default_factory=dict)
-    plan: tuple[str, ...] = ("align", "choose", "instruct", "ground", "polish", "sharpen", "point", "settle")
+    plan: tuple[str, ...] = ("align", "choose", "instruct", "ground", "polish", "sharpen", "point", "settle", "close")
     seed: int = 0
 
     name = "ferret-nano"
@@ -207,6 +213,7 @@ class NanoRecipe(Recipe):
             sharpen,
             replace(sharpen, name="point", steps=3000, learning_rate=5e-4),
             replace(sharpen, name="settle", steps=2600, learning_rate=5e-4),
+            replace(sharpen, name="close", learning_rate=5e-4),
         )
         self.stages = tuple(stage for stage in known if stage.name in self.plan)
 
@@ -250,6 +257,7 @@ class NanoRecipe(Recipe):
             "sharpen": self.sharpening_set,
             "point": self.pointing_set,
             "settle": self.settling_set,
+            "close": self.closing_set,
         }[stage.name]
 
     def examples(self, data_set: WorldData) -> Iterable[Example]:

@@ -35,9 +35,9 @@ def test_each_stage_learns_from_conversations_of_its_own():
 def test_the_last_stages_train_the_tower_whose_features_others_keep(monkeypatch):
     monkeypatch.setattr(recipe_module, "STARTING_SCENES", 100)
     few = WorldData(scenes=20, nested_scenes=0, single_scenes=0, turns=1)
-    recipe = NanoRecipe(polishing_set=few, sharpening_set=few, pointing_set=few, settling_set=few)
-    polish, *last = recipe.stages[-4:]
-    assert [stage.name for stage in last] == ["sharpen", "point", "settle"]
+    recipe = NanoRecipe(polishing_set=few, sharpening_set=few, pointing_set=few, settling_set=few, closing_set=few)
+    polish, *last = recipe.stages[-5:]
+    assert [stage.name for stage in last] == ["sharpen", "point", "settle", "close"]
     model, gradients = recipe.build_model(), {}
     for stage in (*last, polish):
         batch = recipe.data(stage).batch(torch.arange(4), torch.Generator().manual_seed(0))

@@ -87,6 +87,18 @@ def test_views_come_with_one_of_their_captions_or_none(tmp_path: Path, clip: Pat
     assert {tuple(row) for row in batch["ids"].tolist()} == possible
 
 
+def test_the_prior_is_told_a_caption_unless_it_is_left_away(tmp_path: Path, clip: Path) -> None:
+    folder = write_captions(tmp_path / "pictures")
+    recipe = CaptionsRecipe((str(folder),), text_encoder=str(clip), options=SMALL)
+    model = recipe.build_model().eval()
+    batch = recipe.data(recipe.stages[1]).batch(torch.arange(3), torch.Generator().manual_seed(0))
+    grids, text = model.encode(batch["pixels"]), TextEncoder.load(str(clip)).vectors(batch["ids"])
+    for said, told in ((True, text), (False, None)):
+        found = recipe.loss(model, {**batch, "said": torch.full((3, 1), said)})["loss"]
+        assert torch.allclose(found, model.prior_nats(grids, text=told).mean(), atol=1e-6), said
+    assert not torch.allclose(model.prior_nats(grids, text=text).mean(), model.prior_nats(grids).mean(), atol=1e-6)
+
+
 def test_both_stages_are_trained_and_texts_are_drawn(tmp_path: Path, clip: Path) -> None:
     folder = write_captions(tmp_path / "pictures")
     recipe = CaptionsRecipe((str(folder),), text_encoder=str(clip), options=SMALL)

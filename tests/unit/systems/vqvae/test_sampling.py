@@ -86,6 +86,8 @@ def test_other_kernels_and_text_conditions_are_cached_too() -> None:
 
 def test_a_single_row_without_a_vertical_stack_is_cached_too() -> None:
     prior, uniforms = build(rows=False, codes_per_cell=2), draw_uniforms(3, (1, 20))
+    for layer in prior.layers:  # biases begin at zero
+        torch.nn.init.normal_(layer.horizontal.bias)
     classes, options = torch.tensor([[0, 2], [-1, 1], [-1, -1]]), SamplingOptions(guidance=2.0)
     expected = sample_naively(lambda grids: 2 * prior(grids, classes) - prior(grids), uniforms)
     assert torch.equal(sample(prior, uniforms, classes=classes, options=options), expected)

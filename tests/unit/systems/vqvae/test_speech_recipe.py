@@ -85,6 +85,14 @@ def test_a_stretch_is_a_piece_of_its_sound_in_the_models_range(tmp_path: Path) -
         np.testing.assert_allclose(2 * stretch - 1, ramp[begin : begin + 64], atol=1e-6)
 
 
+def test_a_sound_of_another_rate_is_brought_to_the_models(tmp_path: Path) -> None:
+    sound = Audio(tone(128, 40.0), 16_000)
+    soundfile.write(tmp_path / "fast.wav", sound.samples, 16_000, subtype="FLOAT")
+    data = recipe(tmp_path).data(SpeechRecipe.stages[0])
+    [[stretch]] = data.batch(torch.tensor([0]), torch.Generator())["pixels"]
+    assert torch.allclose(stretch, torch.from_numpy(sound.resampled(8000).samples), atol=1e-6)
+
+
 def test_silence_follows_a_short_sound(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "short.wav", tone(40), 8000, subtype="FLOAT")
     data = recipe(tmp_path).data(SpeechRecipe.stages[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,24 +50,32 @@ def frozen_codes(model: Any, pixels: Tensor) -> list[Tensor]:
         return [grid.clone() for grid in model.encode(pixels)]
 
 
+def classes_said(labels: Sequence[int | None], nothing_said: float, generator: torch.Generator) -> Tensor:
+    """Classes [b, 1] that a prior is told; `UNSAID` where there is none, and by chance so often as `nothing_said`."""
+    classes = torch.tensor([[UNSAID if label is None else label] for label in labels])
+    return classes.masked_fill(torch.rand(classes.shape, generator=generator) < nothing_said, UNSAID)
+
+
 class CroppedPictures(TrainingData):
     """Pictures as squares of a size: shrunk until the shorter side fits, cropped at random, mirrored half the time."""
 
-    def __init__(self, pictures: Pictures, size: int, config: VQVAEConfig) -> None:
-        self.pictures, self.size, self.config = pictures, size, config
+    def __init__(self, pictures: Pictures, size: int, config: VQVAEConfig, nothing_said: float) -> None:
+        """
+        Args:
+            size: of a square, in pixels.
+            nothing_said: how often a picture's class is left unsaid.
+        """
+        self.pictures, self.size, self.config, self.nothing_said = pictures, size, config, nothing_said
 
     def __len__(self) -> int:
         return len(self.pictures)
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """`pixels` [b, 3, size, size]; `classes` [b, 1], -1 where there are none."""
-        images, classes = [], []
-        for index in indices.tolist():
-            images.append(random_square(self.pictures.open(index), self.size, generator))
-            label = self.pictures.where(index).label
-            classes.append([UNSAID if label is None else label])
+        images = [random_square(self.pictures.open(index), self.size, generator) for index in indices.tolist()]
+        labels = [self.pictures.where(index).label for index in indices.tolist()]
         pixels = to_model_range(torch.from_numpy(np.stack(images)), self.config)
-        return {"pixels": pixels, "classes": torch.tensor(classes)}
+        return {"pixels": pixels, "classes": classes_said(labels, self.nothing_said, generator)}
 
 
 @dataclass
@@ -79,11 +88,14 @@ class PicturesRecipe(Recipe):
     Attributes:
         data_files: folders of pictures, or parquet files of image data sets; classes are those of the first.
         layout: which published network (`koine.systems.vqvae.config.PUBLISHED`).
+        nothing_said: how often a picture's class is left unsaid. Guidance goes away from what the prior draws then, so
+            it has to know that; the port has no guidance and always says it.
         options: fields of its configuration that differ.
     """
 
     data_files: tuple[str, ...] = ()
     layout: str = "sonnet"
+    nothing_said: float = 0.1
     options: dict[str, Any] = field(default_factory=lambda: dict(IMAGENET))
     seed: int = 0
 
@@ -98,7 +110,7 @@ class PicturesRecipe(Recipe):
 
     def data(self, stage: Stage) -> TrainingData:
         config = self._config()
-        return CroppedPictures(self._pictures(), config.image_size or config.stride, config)
+        return CroppedPictures(self._pictures(), config.image_size or config.stride, config, self.nothing_said)
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         if learns_codes(model):

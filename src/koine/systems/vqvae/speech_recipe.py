@@ -13,9 +13,8 @@ from koine.data.sound_folders import Sounds, open_together
 from koine.errors import InputError
 from koine.systems.vqvae.config import VQVAEConfig
 from koine.systems.vqvae.model import VQVAEModel
-from koine.systems.vqvae.pixelcnn import UNSAID
 from koine.systems.vqvae.processor import samples_to_model_range
-from koine.systems.vqvae.published_recipe import CODES, PRIOR, code_losses, frozen_codes, learns_codes
+from koine.systems.vqvae.published_recipe import CODES, PRIOR, classes_said, code_losses, frozen_codes, learns_codes
 from koine.training import Recipe, Stage, TrainingData
 from koine.training.data import Batch
 
@@ -47,11 +46,9 @@ class CroppedSounds(TrainingData):
         """`pixels` [b, 1, length] in the model's range; `classes` [b, 1], -1 where there are none."""
         stretches = torch.stack([self._stretch(index, generator) for index in indices.tolist()])
         labels = [self.sounds.where(index).label for index in indices.tolist()]
-        classes = torch.tensor([[UNSAID if label is None else label] for label in labels])
-        unsaid = torch.rand(len(indices), 1, generator=generator) < self.nothing_said
         return {
             "pixels": samples_to_model_range(stretches, self.config)[:, None],
-            "classes": classes.masked_fill(unsaid, UNSAID),
+            "classes": classes_said(labels, self.nothing_said, generator),
         }
 
     def _stretch(self, index: int, generator: torch.Generator) -> Tensor:

@@ -100,11 +100,15 @@ def write_pictures(folder: Path, classes: tuple[str, ...] = ("cat", "dog")) -> P
 
 
 def test_pictures_of_ones_own_are_cropped_to_squares(tmp_path: Path) -> None:
-    recipe = PicturesRecipe(data_files=(str(write_pictures(tmp_path)),), options={**SMALL, "image_size": 16})
+    files = (str(write_pictures(tmp_path)),)
+    recipe = PicturesRecipe(files, nothing_said=0.5, options={**SMALL, "image_size": 16})
     data = recipe.data(recipe.stages[0])
     assert isinstance(data, CroppedPictures) and len(data) == 6
-    batch = data.batch(torch.tensor([0, 5]), torch.Generator().manual_seed(0))
-    assert batch["pixels"].shape == (2, 3, 16, 16) and batch["classes"].tolist() == [[0], [1]]
+    generator = torch.Generator().manual_seed(0)
+    batches = [data.batch(torch.tensor([0, 5]), generator) for _ in range(20)]
+    assert batches[0]["pixels"].shape == (2, 3, 16, 16)
+    classes = torch.stack([batch["classes"] for batch in batches])[..., 0]
+    assert set(classes[:, 0].tolist()) == {0, -1} and set(classes[:, 1].tolist()) == {1, -1}, "half are unsaid"
     assert recipe.build_model().config.prior_labels == [["cat", "dog"]]
 
 

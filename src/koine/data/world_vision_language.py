@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from koine.world.cache import RenderedScenes
 from koine.world.facts import VALUES, members, observe
 from koine.world.language import caption
 from koine.world.observation import Observation
@@ -20,6 +19,9 @@ _COLOURS = re.compile(rf"\b({'|'.join(VALUES['colour'])})\b")
 _ADDED = re.compile(rf"\b({'|'.join((*VALUES['size'], 'rubber', 'metal', 'wooden'))})\b")
 _DRAWS = 6
 """Captions drawn, of which the plainest complete one is taken."""
+
+
+Scenes = Iterable[tuple[Scene, Observation]]
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class SceneTexts:
     statements: tuple[tuple[str, bool], ...]
 
 
-def scene_texts(scenes: RenderedScenes, *, captions: int, descriptions: int, seed: int) -> Iterator[SceneTexts]:
+def scene_texts(scenes: Scenes, *, captions: int, descriptions: int, seed: int) -> Iterator[SceneTexts]:
     """The texts of each scene in order, the same for the same seed."""
     rng = np.random.default_rng((seed, 41))
     for scene, view in scenes:
@@ -51,7 +53,7 @@ def scene_texts(scenes: RenderedScenes, *, captions: int, descriptions: int, see
         )
 
 
-def pair_texts(scenes: RenderedScenes, *, rounds: int, seed: int) -> Iterator[tuple[tuple[str, bool], ...]]:
+def pair_texts(scenes: Scenes, *, rounds: int, seed: int) -> Iterator[tuple[tuple[str, bool], ...]]:
     """Statements, and whether they are true, about scenes 0 and 1, 2 and 3 and so on, the left one first.
 
     `rounds`: draws of every kind.

@@ -53,13 +53,16 @@ _FUSED_QUESTIONS, _FUSED_STATEMENTS, _FUSED_WEIGHT = 12, 6, 0.25
 class NanoRecipe(Recipe):
     """The nano BEiT-3, whose vision part starts from the nano CLIP.
 
-    "pretrain" is masked data modelling on pictures, texts and pairs. "tune" teaches questions, captions, statements
-    about two pictures and retrieval together, most texts in packed passes (`packing`). "finish" goes on in the
-    published way alone, one text a pass, in which the model is used. "contrast", which the shipped model goes without,
-    is the contrastive stage between pre-training and fine-tuning of the published `-itc` weights.
+    "pretrain" is masked data modelling on pictures, texts and pairs. "single", "few" and "tune" teach questions,
+    captions, statements about two pictures and retrieval together, most texts in packed passes (`packing`): first about
+    scenes of one thing, where nothing has to be found before it can be named, then of two or three, then of all kinds.
+    "finish" goes on in the published way alone, one text a pass, in which the model is used. "contrast", which the
+    shipped model goes without, is the contrastive stage between pre-training and fine-tuning of the published `-itc`
+    weights.
 
     Attributes:
         data_set: scenes and texts.
+        single_set, few_set: those of the stages of these names.
         options: fields of `Beit3Config` that differ from the nano's.
         plan: the stages, in order.
         tasks: what "tune" and "finish" teach.
@@ -72,8 +75,10 @@ class NanoRecipe(Recipe):
     """
 
     data_set: WorldData = field(default_factory=WorldData)
+    single_set: WorldData = field(default_factory=lambda: WorldData(16_000, kind="single"))
+    few_set: WorldData = field(default_factory=lambda: WorldData(most_things=3, seed=1))
     options: dict[str, Any] = field(default_factory=dict)
-    plan: tuple[str, ...] = ("pretrain", "tune", "finish")
+    plan: tuple[str, ...] = ("pretrain", "single", "few", "tune", "finish")
     tasks: tuple[str, ...] = TASKS
     masking: Masking = field(default_factory=Masking)
     streams: tuple[str, ...] = ("image", "text", "pair")
@@ -85,12 +90,15 @@ class NanoRecipe(Recipe):
     name = "beit3-nano"
 
     def __post_init__(self) -> None:
-        tune = Stage("tune", steps=900, batch_size=48, learning_rate=1.2e-3, weight_decay=0.05, betas=(0.9, 0.98))
+        tune = Stage("tune", steps=1700, batch_size=32, learning_rate=1.2e-3, weight_decay=0.05, betas=(0.9, 0.98))
+        single = replace(tune, name="single", steps=1000, batch_size=24, learning_rate=1e-3, schedule="constant")
         known = {
             "pretrain": replace(tune, name="pretrain", steps=300, batch_size=96),
             "contrast": replace(tune, name="contrast", steps=200, batch_size=32),
+            "single": single,
+            "few": replace(single, name="few", steps=1500),
             "tune": tune,
-            "finish": replace(tune, name="finish", steps=150, learning_rate=4e-4),
+            "finish": replace(tune, name="finish", steps=150, batch_size=48, learning_rate=4e-4),
         }
         self.stages = tuple(known[name] for name in self.plan)
 
@@ -117,6 +125,9 @@ class NanoRecipe(Recipe):
             return MaskedWorld(self.data_set, self.tokenizer, codes, self.masking, self._config(), streams=self.streams)
         if stage.name == "contrast":
             return self._world_tasks(("retrieval",))
+        if stage.name in ("single", "few"):
+            data_set = self.single_set if stage.name == "single" else self.few_set
+            return self._world_tasks(self.tasks, data_set)
         # tokenised once for both stages
         tasks = copy.copy(self._all_tasks)
         if stage.name == "finish":
@@ -151,8 +162,8 @@ class NanoRecipe(Recipe):
     def _all_tasks(self) -> WorldTasks:
         return self._world_tasks(self.tasks)
 
-    def _world_tasks(self, tasks: tuple[str, ...]) -> WorldTasks:
-        return WorldTasks(self.data_set, self.tokenizer, self.processor.answers, tasks=tasks)
+    def _world_tasks(self, tasks: tuple[str, ...], data_set: WorldData | None = None) -> WorldTasks:
+        return WorldTasks(data_set or self.data_set, self.tokenizer, self.processor.answers, tasks=tasks)
 
     def _config(self) -> Beit3Config:
         return nano_config(self.tokenizer.config, **self.options)
@@ -298,9 +309,9 @@ def _tokenizer_lines() -> Iterator[str]:
 def visual_tokenizer(recipe: VisualTokenizerRecipe | None = None) -> VisualTokenizer:
     """The nano visual tokenizer, trained if it isn't in the cache."""
     recipe = recipe or VisualTokenizerRecipe()
-    # codes belong to their teacher, which may be trained anew
-    teacher = hashlib.sha256((CLIP / "model.safetensors").read_bytes()).hexdigest()[:8]
-    folder = default_folder() / recipe.name / f"{recipe.scenes}-{recipe.teacher}-{recipe.seed}-{teacher}"
+    # codes belong to their teacher and to how they were trained, and either may change
+    origin = hashlib.sha256((CLIP / "model.safetensors").read_bytes() + repr(recipe.stages).encode())
+    folder = default_folder() / recipe.name / f"{recipe.scenes}-{recipe.teacher}-{recipe.seed}-{origin.hexdigest()[:8]}"
     return load_tokenizer_folder(run(recipe, folder, quiet=True))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,21 +25,24 @@ Teacher = Literal["features", "pixels"]
 
 
 class Pictures(TrainingData):
-    """Pictures in 0..1."""
+    """Pictures in 0..1, to be told from codes or from the features that codes are put among."""
 
-    def __init__(self, scenes: RenderedScenes) -> None:
-        self.images = torch.from_numpy(scenes.images)
+    def __init__(self, scenes: RenderedScenes, *, coded: bool) -> None:
+        self.images, self.coded = torch.from_numpy(scenes.images), coded
 
     def __len__(self) -> int:
         return len(self.images)
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
-        return {"images": in_unit_range(self.images[indices])}
+        return {"images" if self.coded else "uncoded": in_unit_range(self.images[indices])}
 
 
 @dataclass
 class VisualTokenizerRecipe(Recipe):
     """Codes for patches from which a decoder can tell the teacher's features (BEiT v2, section 3.1).
+
+    First the features learn without codes. K-means among features of an encoder that has learnt nothing puts nearly all
+    codes where later no feature is, and a code that nobody chooses stays where it is.
 
     Attributes:
         scenes: of the training split.
@@ -53,7 +56,8 @@ class VisualTokenizerRecipe(Recipe):
     seed: int = 0
 
     name = "beit3-visual-tokenizer"
-    stages = (Stage("pretrain", steps=200, batch_size=64, learning_rate=1e-3, weight_decay=1e-4, betas=(0.9, 0.99)),)
+    _codes = Stage("pretrain", steps=300, batch_size=64, learning_rate=1e-3, weight_decay=1e-4, betas=(0.9, 0.99))
+    stages = (replace(_codes, name="features", steps=150, schedule="constant"), _codes)
 
     @cached_property
     def clip(self) -> Any:
@@ -67,11 +71,14 @@ class VisualTokenizerRecipe(Recipe):
         return VisualTokenizer(config)
 
     def data(self, stage: Stage) -> TrainingData:
-        return Pictures(rendered_scenes("train", self.scenes))
+        return Pictures(rendered_scenes("train", self.scenes), coded=stage.name == "pretrain")
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
-        images = batch["images"]
+        images = batch["images" if "images" in batch else "uncoded"]
         targets = patch_features(self.clip, images) if self.teacher == "features" else pixel_targets(model, images)
+        if "uncoded" in batch:
+            predicted = model.decode(F.normalize(model.encode(images), dim=-1)).float()
+            return {"loss": 1 - F.cosine_similarity(predicted, targets.float(), dim=-1).mean()}
         output = model(images, targets)
         return {
             "loss": output.loss,
@@ -81,6 +88,8 @@ class VisualTokenizerRecipe(Recipe):
         }
 
     def evaluate(self, model: Any, stage: Stage) -> dict[str, float]:
+        if stage.name == "features":
+            return {}
         codes = tokenize(model, rendered_scenes("validation", 1000))
         return {"usage": float(usage(code_counts(codes.long(), model.config.num_codes)))}
 

@@ -17,7 +17,7 @@ from koine.systems.beit3.system import Beit3
 from koine.world.cache import RenderedScenes, rendered_scenes
 from koine.world.language import caption
 from koine.world.questions import questions
-from koine.world.scene import Split
+from koine.world.scene import Kind, Split
 from koine.world.statements import pair_statements
 
 TASKS = ("questions", "captions", "statements", "retrieval")
@@ -25,18 +25,25 @@ QUESTIONS_PER_SCENE = 4
 
 
 def intervals(
-    beit3: Beit3, *, scenes: int = 1000, split: Split = "test", tasks: Collection[str] = TASKS, size: int = 64
+    beit3: Beit3,
+    *,
+    scenes: int = 1000,
+    split: Split = "test",
+    kind: Kind = "any",
+    tasks: Collection[str] = TASKS,
+    size: int = 64,
 ) -> dict[str, Interval]:
     """Shares of right answers with Wilson intervals of 95 %.
 
     Args:
+        kind: of the scenes.
         size: pixels of the pictures' sides.
     Returns:
         "questions" and "questions/<kind>"; "captions", those that are true in all they say, and "complete captions",
         those that also leave nothing out; "statements" about two pictures and "statements/<kind>"; "text to image
         R@1" and "image to text R@1" among as many pictures as there are scenes.
     """
-    shown = rendered_scenes(split, scenes + scenes // 10, size=size)
+    shown = rendered_scenes(split, scenes + scenes // 10, kind=kind, size=size)
     measured = {
         "questions": _questions,
         "captions": _captions,

@@ -19,7 +19,8 @@ from koine.systems.beit3.processor import normalized
 from koine.systems.beit3.tokenizer import Beit3Tokenizer
 from koine.training import TrainingData
 from koine.training.data import Batch
-from koine.world.cache import RenderedScenes, rendered_scenes
+from koine.world.cache import rendered_scenes
+from koine.world.scene import MAX_THINGS, Kind
 
 TASKS = ("questions", "captions", "statements", "retrieval")
 ANSWER_SCENES = 4_000
@@ -40,6 +41,8 @@ class WorldData:
         rounds: of statements about each pair of scenes, up to six statements each.
         size: pixels of the pictures' sides.
         seed: of the texts.
+        kind: of the scenes.
+        most_things: scenes with more are left out.
     """
 
     scenes: int = 32_000
@@ -48,13 +51,15 @@ class WorldData:
     rounds: int = 2
     size: int = 64
     seed: int = 0
+    kind: Kind = "any"
+    most_things: int = MAX_THINGS
 
 
 @dataclass(frozen=True)
 class Said:
-    """All texts of a data set, scene by scene, and the statements about each pair of scenes."""
+    """Pictures uint8 [scenes, H, W, 3], all their texts, scene by scene, and the statements about each pair."""
 
-    scenes: RenderedScenes
+    images: Tensor
     texts: list[SceneTexts]
     pairs: list[tuple[tuple[str, bool], ...]]
 
@@ -62,9 +67,11 @@ class Said:
 @lru_cache(maxsize=2)
 def gather(data: WorldData) -> Said:
     """Stages and arms of an experiment share their data."""
-    scenes = rendered_scenes("train", data.scenes, size=data.size)
-    texts = list(scene_texts(scenes, captions=data.captions, descriptions=data.descriptions, seed=data.seed))
-    return Said(scenes, texts, list(pair_texts(scenes, rounds=data.rounds, seed=data.seed)))
+    scenes = rendered_scenes("train", data.scenes, kind=data.kind, size=data.size)
+    seen = [pair for pair in scenes if len(pair[0].things) <= data.most_things]
+    images = torch.from_numpy(np.stack([view.image for _, view in seen]))
+    texts = list(scene_texts(seen, captions=data.captions, descriptions=data.descriptions, seed=data.seed))
+    return Said(images, texts, list(pair_texts(seen, rounds=data.rounds, seed=data.seed)))
 
 
 @lru_cache(maxsize=1)
@@ -160,7 +167,7 @@ class WorldTasks(TrainingData):
             "captions": lambda: ([(text, 0) for text in here.captions] for here in said.texts),
             "retrieval": lambda: ([(text, 0) for text in here.descriptions] for here in said.texts),
         }
-        self.images = torch.from_numpy(said.scenes.images)
+        self.images = said.images
         self.asked, self.stated = questions, statements
         longest = tokenizer.config.max_text_tokens
         self.rows = {task: Rows.of(groups[task](), tokenizer, longest) for task in tasks}
@@ -215,7 +222,7 @@ class MaskedWorld(TrainingData):
         """
         said = gather(data)
         rng = np.random.default_rng((data.seed, 47))
-        self.images = torch.from_numpy(said.scenes.images)
+        self.images = said.images
         self.codes = codes
         self.masking, self.config, self.streams = masking, config, tuple(streams)
         documents = ([(document(here, rng), 0) for _ in range(2)] for here in said.texts)

@@ -64,7 +64,7 @@ def test_the_last_colour_of_each_caption_is_hidden_and_guessed(tmp_path: Path, m
     monkeypatch.setattr(beit3.model, "predict_masked", predict)
     found = claims.masked_colours(beit3)
     rng, pattern = np.random.default_rng(61), "|".join(VALUES["colour"])
-    captions = [plain_caption(scene, view, rng) for scene, view in cache.rendered_scenes("test", 20)]
+    captions = [plain_caption(scene, view, rng) for scene, view in cache.rendered_scenes("test", 20, kind="single")]
     last = [colours[-1] for text in captions if (colours := re.findall(rf"\b(?:{pattern})\b", text))]
     ids, hidden = asked[0]
     assert len(ids) == len(last) and (hidden.sum(dim=1) == 1).all() and (ids[hidden] == config.mask_token_id).all()

@@ -17,14 +17,17 @@ from koine.images import encode_png
 from koine.systems.beit3 import recipe as recipe_module
 from koine.systems.beit3 import world_tasks
 from koine.systems.beit3.nlvr_recipe import NlvrRecipe, judged
+from koine.systems.beit3.packing import encode_pictures, encode_placeholders
 from koine.systems.beit3.pretraining import Masking
-from koine.systems.beit3.recipe import NanoRecipe
+from koine.systems.beit3.recipe import NanoRecipe, visual_tokenizer
 from koine.systems.beit3.system import Beit3
 from koine.systems.beit3.tokenizer import Beit3Tokenizer
 from koine.systems.beit3.visual_tokenizer_recipe import VisualTokenizerRecipe
 from koine.systems.beit3.world_tasks import MaskedWorld, WorldData, WorldTasks, common_answers, gather
 from koine.training import run
 from koine.world import cache
+
+from . import speaking
 
 pytestmark = pytest.mark.skipif(not NANO_WEIGHTS.is_dir(), reason="the nano CLIP is not in this build")
 DATA = WorldData(scenes=60, captions=1, descriptions=1, rounds=1)
@@ -41,8 +44,8 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> object:
         patch.setattr(recipe_module, "FITTED_PICTURES", 16)
         patch.setattr(recipe_module, "PIECES", 300)
         patch.setattr(recipe_module, "NANO_WEIGHTS", Path("not shipped"))
-        few = replace(VisualTokenizerRecipe.stages[0], steps=2, batch_size=8)
-        patch.setattr(VisualTokenizerRecipe, "stages", (few,))
+        few = tuple(replace(stage, steps=2, batch_size=8) for stage in VisualTokenizerRecipe.stages)
+        patch.setattr(VisualTokenizerRecipe, "stages", few)
         patch.setattr(VisualTokenizerRecipe, "scenes", 60, raising=False)
         patch.setattr(VisualTokenizerRecipe, "evaluate", lambda self, model, stage: {})
         patch.setattr(VisualTokenizerRecipe.__init__, "__defaults__", (60, "features", 0))
@@ -126,6 +129,62 @@ def test_all_stages_run_and_the_result_responds(tmp_path: Path) -> None:
     log = (tmp_path / "log.jsonl").read_text()
     for name in ("pair_text", "image", "retrieval", "questions", "captions", "statements"):
         assert f'"{name}"' in log
+
+
+@pytest.fixture
+def answering(tmp_path: Path) -> Beit3:
+    return speaking.system(tmp_path)
+
+
+def test_a_caption_is_learnt_word_by_word_from_the_words_before(answering: Beit3) -> None:
+    model = answering.model
+    ids = torch.randint(5, 100, (2, 6), generator=generator())
+    ids[1, 4:] = model.config.pad_token_id
+    _, pictures = encode_pictures(model.beit3, torch.randn(2, 3, 16, 16, generator=generator()))
+    nats = []
+    for place in range(1, 6):
+        known = ids[:, : place + 1].clone()
+        known[:, place] = 7  # whatever stands at the place itself, it isn't looked at
+        hidden = encode_placeholders(model.beit3, pictures, known, model.config.mask_token_id)[:, place]
+        chances = model.require("captioning")(hidden).log_softmax(dim=-1)
+        rows = [0] if place >= 4 else [0, 1]
+        nats += [-chances[row, ids[row, place]] for row in rows]
+    assert len(nats) == 8
+    assert torch.allclose(recipe_module._captions(model, ids, pictures), torch.stack(nats).mean(), atol=1e-5)
+
+
+def test_some_packed_questions_go_the_published_way_too(answering: Beit3, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, draws = answering.model, generator()
+    batch = {"pixel_values": torch.randn(14, 3, 16, 16, generator=draws)}
+    for kind, tokens in (("short", 4), ("long", 6)):
+        batch[f"{kind}_questions"] = torch.randint(5, 100, (14, 3, tokens), generator=draws)
+        batch[f"{kind}_answers"] = torch.randint(len(speaking.ANSWERS), (14, 3), generator=draws)
+    _, pictures = encode_pictures(model.beit3, batch["pixel_values"])
+    chosen, right = batch["long_questions"][:12, 0], batch["long_answers"][:12, 0]
+    fused = model.answer(batch["pixel_values"][:12], chosen, torch.ones_like(chosen))
+    loss = recipe_module._questions(model, batch, pictures)
+    asked = []
+
+    def perfect(pixels: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        asked.append(ids)
+        return torch.nn.functional.one_hot(right, len(speaking.ANSWERS)) * 100.0
+
+    monkeypatch.setattr(model, "answer", perfect)
+    known = recipe_module._questions(model, batch, pictures)
+    assert len(asked) == 1 and torch.equal(asked[0], chosen)
+    assert torch.allclose(loss - known, torch.nn.functional.cross_entropy(fused, right) / 4, atol=1e-5)
+
+
+def test_a_visual_tokenizer_trained_otherwise_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = []
+    monkeypatch.setattr(recipe_module, "run", lambda recipe, folder, quiet: folders.append(folder))
+    monkeypatch.setattr(recipe_module, "load_tokenizer_folder", lambda folder: None)
+    visual_tokenizer()
+    monkeypatch.setattr(
+        VisualTokenizerRecipe, "stages", tuple(replace(one, steps=3) for one in VisualTokenizerRecipe.stages)
+    )
+    visual_tokenizer()
+    assert len(set(folders)) == 2
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 A checkpoint is the folder `checkpoints/<stage>/step-00000500/`:
 
     model/                  what `Recipe.save` writes, so that a checkpoint can be tried out like a finished model
-    training.safetensors    exact weights and buffers of what may change, AdamW's moments, the moving average
+    training.safetensors    exact weights and buffers of what may change, the optimiser's moments, the moving average
     progress.json           step, seconds, the open log row's sums, the length of the log
 
 There are no generator states in it: `seeds` makes every draw a function of the step.
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from koine.errors import InputError
 from koine.files import write_atomically
+from koine.training.optimizers import Optimizer
 
 KEPT = 2
 
@@ -97,8 +98,8 @@ def copy_into(targets: Mapping[str, Tensor], saved: Mapping[str, Tensor], *, che
             target.copy_(saved[name])
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """AdamW's state by names such as `optimizer/exp_avg/<parameter>`."""
+def optimizer_tensors(optimizer: Optimizer, trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The optimiser's state by names such as `optimizer/exp_avg/<parameter>`."""
     return {
         f"optimizer/{kind}/{name}": value
         for name, parameter in trained.items()
@@ -106,9 +107,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, trained: Mapping[str, Te
     }
 
 
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer, trained: Mapping[str, Tensor], saved: Mapping[str, Tensor]
-) -> None:
+def restore_optimizer(optimizer: Optimizer, trained: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
     """The inverse of `optimizer_tensors`. A parameter that never had a gradient has no state, as before."""
     for key, value in saved.items():
         room, _, rest = key.partition("/")

@@ -24,6 +24,7 @@ from koine.training.checkpoint import (
 from koine.training.data import Batch, slices_of
 from koine.training.errors import DivergedError
 from koine.training.log import Meter
+from koine.training.optimizers import build_optimizer
 from koine.training.parallel import average_gradients, mean_over_processes, share_buffers
 from koine.training.parameters import changing_tensors, freeze, set_modes
 from koine.training.precision import autocast_dtype
@@ -42,13 +43,8 @@ class StageTraining:
         self.trained = selection.trained
         self.changing = changing_tensors(model, selection.frozen | recipe.rebuilt(model))
         self.buffers = [tensor for tensor in self.changing.values() if not isinstance(tensor, nn.Parameter)]
-        self.optimizer = torch.optim.AdamW(
-            recipe.parameter_groups(self.trained, stage),
-            lr=stage.learning_rate,
-            betas=stage.betas,
-            # One pass in C++ over all parameters: the loop in Python costs milliseconds per step on nano models.
-            fused=self.device.type in ("cpu", "cuda", "mps"),
-        )
+        groups = recipe.parameter_groups(self.trained, stage)
+        self.optimizer = build_optimizer(groups, recipe.hidden(self.trained), stage, self.device)
         self.dtype = autocast_dtype(stage.precision, self.device.type)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.average = (
@@ -81,7 +77,7 @@ class StageTraining:
         # A half-precision gradient that overflows is the scaler's business, until it has nothing left to lower.
         if not math.isfinite(norm) and (not self.scaler.is_enabled() or self.scaler.get_scale() < 1):
             raise self._diverged(number, "gradient norm", norm)
-        self.scaler.step(self.optimizer)
+        self.scaler.step(self.optimizer)  # type: ignore[arg-type]  # it asks for no more than the protocol has
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         share_buffers(self.buffers, self.processes.num_processes)
@@ -113,7 +109,7 @@ class StageTraining:
 
     def _clip(self) -> float:
         """Clips the gradient, in float32; returns its norm before."""
-        self.scaler.unscale_(self.optimizer)
+        self.scaler.unscale_(self.optimizer)  # type: ignore[arg-type]
         limit = self.stage.max_grad_norm or math.inf
         return float(torch.nn.utils.clip_grad_norm_(self.trained.values(), limit))
 

@@ -54,12 +54,19 @@ class Recipe(ABC):
         return learning_rate(stage, step)
 
     def parameter_groups(self, trained: dict[str, nn.Parameter], stage: Stage) -> list[dict[str, Any]]:
-        """AdamW's groups of the trained parameters: each has `params` and `weight_decay`.
+        """The optimiser's groups of the trained parameters: each has `params` and `weight_decay`.
 
         A group may have a `scale` that multiplies the learning rate, as for layers that are to learn slower than those
         above them.
         """
         return decay_groups(trained, stage.weight_decay)
+
+    def hidden(self, trained: dict[str, nn.Parameter]) -> list[nn.Parameter]:
+        """Which of the trained parameters Muon moves in a stage that asks for it; none by default.
+
+        Matrices and kernels between the model's layers are meant, not embeddings, nor the maps to what it says.
+        """
+        return []
 
     def evaluate(self, model: Any, stage: Stage) -> dict[str, float]:
         """Figures of the model in eval mode for the log, without gradients; none by default."""

@@ -11,6 +11,7 @@ from koine.errors import InputError
 
 Schedule = Literal["cosine", "constant", "linear"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Optimizer = Literal["adamw", "muon"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Stage:
             step t of the first steps the decay is t / (t + 9) where that is smaller.
         compile: run the model's forward through `torch.compile`.
         min_learning_rate: what `cosine` and `linear` fall towards; of a group with a `scale`, so many times this.
+        optimizer: `adamw`, or `muon` for the matrices inside the model that `Recipe.hidden` names, AdamW for the rest.
+        muon_scale: the learning rate of what Muon moves, so many times the stage's.
 
     Raises:
         InputError: a value out of its range.
@@ -69,6 +72,8 @@ class Stage:
     ema: float | None = None
     compile: bool = False
     min_learning_rate: float = 0.0
+    optimizer: Optimizer = "adamw"
+    muon_scale: float = 1.0
 
     @property
     def warmup_steps(self) -> int:
@@ -96,6 +101,8 @@ class Stage:
         self._require("ema", self.ema is None or 0 < self.ema < 1, "give None or a decay between 0 and 1")
         self._require("trainable", len(self.trainable) > 0, "give at least one prefix of a parameter's name")
         self._require("schedule", self.schedule in ("cosine", "constant", "linear"), "give cosine, constant or linear")
+        self._require("optimizer", self.optimizer in ("adamw", "muon"), "give adamw or muon")
+        self._require("muon_scale", 0 < self.muon_scale < math.inf, "give a positive number")
         self._require("precision", self.precision in ("auto", "fp32", "bf16", "fp16"), "give auto, fp32, bf16 or fp16")
 
     def _require(self, setting: str, holds: bool, remedy: str) -> None:

@@ -124,7 +124,7 @@ def test_killing_it_at_random_moments_changes_nothing(tmp_path: Path) -> None:
     overrides = '{"steps": 400}'
     killed = int(script(tiny_recipe.__file__, str(tmp_path / "killed"), overrides, "--kill", "6"))
     assert killed >= 3
-    run(TinyRecipe(), tmp_path / "undisturbed", overrides=json.loads(overrides), quiet=True)
+    script(tiny_recipe.__file__, str(tmp_path / "undisturbed"), overrides)  # with as many threads
     assert_same_outcome(tmp_path / "killed", tmp_path / "undisturbed")
     assert not list(tmp_path.glob("killed/**/*partial*"))
 

@@ -212,6 +212,7 @@ def run_claims(names: Sequence[str], seeds: int, out: Path) -> list[Finding]:
         "options": SMALL,
         "arms": {
             **CODEBOOKS,
+            REVIVED: {**CODEBOOKS[REVIVED], "prior": _how_priors_learn()},
             **COMMITMENTS,
             CODED: asdict(BITS_BUDGET),
             **{
@@ -226,6 +227,12 @@ def run_claims(names: Sequence[str], seeds: int, out: Path) -> list[Finding]:
     return study(
         "vqvae", CLAIMS, names, seeds, out, measure=measure, settings=settings, setting=setting, readings=READINGS
     )
+
+
+def _how_priors_learn() -> dict[str, object]:
+    """What is taken over from the nano prior's stage; steps and batches are the claims' own."""
+    stage = asdict(NanoRecipe().stages[-1])
+    return {name: stage[name] for name in ("optimizer", "muon_scale", "learning_rate", "schedule", "weight_decay")}
 
 
 def measure(arm: str, seed: int) -> Measurement:

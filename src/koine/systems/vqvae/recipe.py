@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from koine.data.world_captions import captions
@@ -123,10 +123,13 @@ class NanoRecipe(Recipe):
         prior = replace(
             codes,
             name="prior",
-            steps=24_000,
+            steps=30_000,
             learning_rate=1.5e-3,
+            schedule="linear",
             weight_decay=0.01,
             trainable=("priors",),
+            optimizer="muon",
+            muon_scale=1.5,
         )
         self.stages = (features, codes, prior) if self.features_first else (codes, prior)
 
@@ -151,6 +154,11 @@ class NanoRecipe(Recipe):
         self._autoencoder.autoencoder.eval()  # its codebook would go on moving
         grids = encode_all(self._autoencoder, torch.from_numpy(single.images))
         return Codes(grids, classes_of(single), UNSAID_SHARES, NOTHING_SAID)
+
+    def hidden(self, trained: dict[str, nn.Parameter]) -> list[nn.Parameter]:
+        """The kernels of the prior's two stacks."""
+        stacks = (parameter for name, parameter in trained.items() if ".layers." in name and ".condition." not in name)
+        return [parameter for parameter in stacks if parameter.ndim == 4]
 
     def evaluate(self, model: Any, stage: Stage) -> dict[str, float]:
         """Quick figures on 200 validation scenes with one thing."""
@@ -318,11 +326,11 @@ def classes_of(scenes: RenderedScenes) -> Tensor:
     return torch.tensor(rows)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode, so that a prior can learn the grids
 def encode_all(model: VQVAEModel, images: Tensor, *, batch_size: int = 256) -> Tensor:
     """Grids of codes [n, rows, columns] of pictures uint8 [n, H, W, 3], by a model in evaluation mode."""
     parts = [model.encode(to_model_range(part, model.config).to(model.device))[0] for part in images.split(batch_size)]
-    return torch.cat(parts).cpu().clone()
+    return torch.cat(parts).cpu()
 
 
 @torch.inference_mode()

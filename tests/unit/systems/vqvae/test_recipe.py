@@ -66,6 +66,21 @@ def test_the_prior_learns_the_codes_of_the_trained_autoencoder(tmp_path: Path) -
     assert torch.equal(data.grids, encode_all(VQVAE.load(str(folder)).model, images))
 
 
+def test_muon_moves_the_kernels_of_the_priors_stacks() -> None:
+    recipe = NanoRecipe(options=SMALL)
+    assert recipe.stages[-1].optimizer == "muon"
+    named = dict(recipe.build_model().named_parameters())
+    hidden = {id(parameter) for parameter in recipe.hidden(named)}
+    names = {name for name, parameter in named.items() if id(parameter) in hidden}
+    assert {name.split(".")[-2] for name in names} == {
+        "vertical",
+        "vertical_to_horizontal",
+        "horizontal",
+        "horizontal_out",
+    }
+    assert all(name.startswith("priors.0.layers.") and name.endswith(".weight") for name in names)
+
+
 def test_classes_are_those_of_the_only_thing_and_sometimes_unsaid() -> None:
     scenes = noise_scenes("train", 24, kind="single")
     classes = classes_of(scenes)

@@ -53,8 +53,6 @@ def main(arguments: list[str] | None = None) -> int:
     Errors go to stderr as one line, `error: <what is wrong, where, what to do>`, as do warnings; `--debug`, before or
     after the command, shows the traceback instead, and where a warning comes from.
     """
-    # Before torch is loaded: its threads would spin while they wait for one that a busy machine keeps waiting, too.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"] or ["--help"]

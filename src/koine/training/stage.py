@@ -11,7 +11,7 @@ from koine.errors import InputError
 
 Schedule = Literal["cosine", "constant", "linear"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Optimizer = Literal["adamw", "muon"]
+OptimizerName = Literal["adamw", "muon"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Stage:
     ema: float | None = None
     compile: bool = False
     min_learning_rate: float = 0.0
-    optimizer: Optimizer = "adamw"
+    optimizer: OptimizerName = "adamw"
     muon_scale: float = 1.0
 
     @property

@@ -73,7 +73,8 @@ def test_its_step_is_the_orthogonalised_gradient_as_large_as_adamws() -> None:
 def test_a_kernel_is_a_matrix_of_its_output_channels() -> None:
     torch.manual_seed(0)
     kernel, flat = nn.Parameter(torch.randn(4, 3, 2, 2)), nn.Parameter(torch.zeros(4, 12))
-    flat.data = kernel.detach().clone().flatten(1)
+    before = kernel.detach().clone()
+    flat.data = before.flatten(1).clone()
     gradient = torch.randn(4, 3, 2, 2)
     for parameter, shaped in ((kernel, gradient), (flat, gradient.flatten(1))):
         optimizer = MuonAndAdamW([{"params": [parameter], "lr": 0.1, "weight_decay": 0.0}], None)
@@ -82,6 +83,7 @@ def test_a_kernel_is_a_matrix_of_its_output_channels() -> None:
         optimizer.zero_grad()
         assert parameter.grad is None
     torch.testing.assert_close(kernel.detach().flatten(1), flat.detach())
+    assert (kernel.detach() != before).all()
 
 
 def test_groups_keep_their_decay_and_their_scale() -> None:

@@ -24,6 +24,8 @@ from koine.training.stage import Stage
         ("gradient_accumulation", 0),
         ("max_grad_norm", float("inf")),
         ("precision", "fp8"),
+        ("optimizer", "sgd"),
+        ("muon_scale", 0.0),
         ("seed", -1),
         ("trainable", ()),
         ("ema", 1.0),

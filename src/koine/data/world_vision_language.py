@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from koine.world.facts import VALUES, members, observe
 from koine.world.language import caption
 from koine.world.observation import Observation
-from koine.world.questions import questions
+from koine.world.questions import KINDS, Question, questions
 from koine.world.scene import Scene
 from koine.world.statements import pair_statements, statements
 
@@ -41,24 +42,41 @@ class SceneTexts:
     statements: tuple[tuple[str, bool], ...]
 
 
-def scene_texts(scenes: Scenes, *, captions: int, descriptions: int, seed: int) -> Iterator[SceneTexts]:
-    """The texts of each scene in order, the same for the same seed."""
-    rng = np.random.default_rng((seed, 41))
+def scene_texts(
+    scenes: Scenes, *, captions: int, descriptions: int, seed: int, block: int = 0, kinds: Sequence[str] = KINDS
+) -> Iterator[SceneTexts]:
+    """The texts of each scene in order, the same for the same seed.
+
+    Args:
+        block: which part of a larger set these scenes are; each draws by itself.
+        kinds: of questions; of one that is named twice twice as many are drawn.
+    """
+    rng = np.random.default_rng((seed, 41, block))
     for scene, view in scenes:
         yield SceneTexts(
             captions=tuple(plain_caption(scene, view, rng) for _ in range(captions)),
             descriptions=tuple(caption(scene, view, rng, "scene") for _ in range(descriptions)),
-            questions=tuple((one.text, one.answer) for one in questions(scene, view, rng)),
+            questions=tuple((one.text, one.answer) for one in _questions_of(kinds, scene, view, rng)),
             statements=tuple((one.text, one.label) for one in statements(scene, view, rng)),
         )
 
 
-def pair_texts(scenes: Scenes, *, rounds: int, seed: int) -> Iterator[tuple[tuple[str, bool], ...]]:
+def _questions_of(
+    kinds: Sequence[str], scene: Scene, view: Observation, rng: np.random.Generator
+) -> Iterator[Question]:
+    draws = Counter(kinds)
+    for draw in range(max(draws.values(), default=0)):
+        yield from (one for one in questions(scene, view, rng) if draws[one.kind] > draw)
+
+
+def pair_texts(scenes: Scenes, *, rounds: int, seed: int, block: int = 0) -> Iterator[tuple[tuple[str, bool], ...]]:
     """Statements, and whether they are true, about scenes 0 and 1, 2 and 3 and so on, the left one first.
 
-    `rounds`: draws of every kind.
+    Args:
+        rounds: draws of every kind.
+        block: as of `scene_texts`.
     """
-    rng = np.random.default_rng((seed, 43))
+    rng = np.random.default_rng((seed, 43, block))
     walk = iter(scenes)
     for left, right in zip(walk, walk, strict=False):
         yield tuple((one.text, one.label) for _ in range(rounds) for one in pair_statements(left, right, rng))

@@ -43,6 +43,7 @@ SCENES = 8_000
 MASKED_STEPS, CONTRAST_STEPS, TUNED_STEPS = 100, 60, 200
 MASKED_BATCH, TUNED_BATCH = 72, 12
 """Examples, and pairs of scenes, in a step."""
+HOW_ALL_LEARN: dict[str, Any] = {"optimizer": "adamw", "learning_rate": 1.2e-3}
 PROBED_STEPS = 120
 TOKENIZER_STEPS, TOKENIZER_BATCH = 80, 64
 LARGER, LARGER_SCENES, LARGER_STEPS, LARGER_BATCH = 96, 2_000, 30, 8
@@ -191,6 +192,7 @@ def run_claims(names: Sequence[str], seeds: int, out: Path) -> list[Finding]:
         "scenes": SCENES,
         "steps": (MASKED_STEPS, CONTRAST_STEPS, TUNED_STEPS, PROBED_STEPS, TOKENIZER_STEPS, LARGER_STEPS),
         "batches": (MASKED_BATCH, TUNED_BATCH, TOKENIZER_BATCH, LARGER_BATCH),
+        "learning": HOW_ALL_LEARN,
         "judged": JUDGED,
         "arms": {name: asdict(arm) for name, arm in ARMS.items()},
     }
@@ -221,10 +223,10 @@ def train_arm(arm: Arm, seed: int) -> Beit3:
     tasks = arm.measured if arm.tuned else ()
     data = WorldData(scenes=SCENES, captions=1, descriptions=1, rounds=1, seed=seed, kind="single")
     plan = tuple(name for name, count in steps.items() if count)
-    recipe = NanoRecipe(data_set=data, plan=plan, tasks=tasks, watched=0, seed=seed, **arm.recipe)
+    recipe = NanoRecipe(data, masked_set=data, plan=plan, tasks=tasks, watched=0, seed=seed, **arm.recipe)
     overrides = {f"{name}.steps": steps[name] for name in plan} | {f"{name}.seed": seed for name in plan}
     sizes = {"pretrain": MASKED_BATCH, "contrast": TUNED_BATCH * 2, "tune": TUNED_BATCH}
-    overrides |= {f"{name}.batch_size": sizes[name] for name in plan}
+    overrides |= {f"{name}.batch_size": sizes[name] for name in plan} | HOW_ALL_LEARN
     with tempfile.TemporaryDirectory() as folder:
         return Beit3.load(run(recipe, folder, overrides=overrides, quiet=True))
 

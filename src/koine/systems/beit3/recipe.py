@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from koine.data.world_vision_language import pair_texts, scene_texts
 from koine.foundations.clip import NANO_WEIGHTS as CLIP
 from koine.foundations.clip import Clip
 from koine.parts.contrastive import contrastive_loss
@@ -35,16 +35,19 @@ from koine.systems.beit3.visual_tokenizer_recipe import Teacher, VisualTokenizer
 from koine.systems.beit3.vqkd import VisualTokenizer
 from koine.systems.beit3.weights import load_tokenizer_folder
 from koine.systems.beit3.world_figures import intervals
-from koine.systems.beit3.world_tasks import TASKS, MaskedWorld, WorldData, WorldTasks, common_answers, gather
+from koine.systems.beit3.world_tasks import TASKS, MaskedWorld, WorldData, WorldTasks, common_answers
 from koine.training import Recipe, Stage, TrainingData, run
 from koine.training.data import Batch
 from koine.world.cache import default_folder, rendered_scenes
+from koine.world.questions import KINDS
 
 NANO_WEIGHTS = weights_folder("beit3")
 PIECES = 512
 """Sentencepiece pieces of the nano tokenizer."""
 TOKENIZER_SCENES = 4_000
 FITTED_PICTURES = 256
+_OFTEN_ASKED = ("comparison", "relation")
+"""Kinds of questions that are learnt last."""
 _FUSED_QUESTIONS, _FUSED_STATEMENTS, _FUSED_WEIGHT = 12, 6, 0.25
 """Of a packed batch, so many questions and statements go the published way, too, and how much they count."""
 
@@ -62,7 +65,7 @@ class NanoRecipe(Recipe):
 
     Attributes:
         data_set: scenes and texts.
-        single_set, few_set: those of the stages of these names.
+        masked_set, single_set, few_set: those of pre-training and of the stages of these names.
         options: fields of `Beit3Config` that differ from the nano's.
         plan: the stages, in order.
         tasks: what "tune" and "finish" teach.
@@ -74,9 +77,10 @@ class NanoRecipe(Recipe):
         seed: of the weights that start from nothing.
     """
 
-    data_set: WorldData = field(default_factory=WorldData)
-    single_set: WorldData = field(default_factory=lambda: WorldData(16_000, kind="single"))
-    few_set: WorldData = field(default_factory=lambda: WorldData(most_things=3, seed=1))
+    data_set: WorldData = field(default_factory=lambda: WorldData(160_000, seed=2, questions=(*KINDS, *_OFTEN_ASKED)))
+    masked_set: WorldData = field(default_factory=WorldData)
+    single_set: WorldData = field(default_factory=lambda: WorldData(kind="single"))
+    few_set: WorldData = field(default_factory=lambda: WorldData(64_000, most_things=3, seed=1))
     options: dict[str, Any] = field(default_factory=dict)
     plan: tuple[str, ...] = ("pretrain", "single", "few", "tune", "finish")
     tasks: tuple[str, ...] = TASKS
@@ -90,15 +94,25 @@ class NanoRecipe(Recipe):
     name = "beit3-nano"
 
     def __post_init__(self) -> None:
-        tune = Stage("tune", steps=1700, batch_size=32, learning_rate=1.2e-3, weight_decay=0.05, betas=(0.9, 0.98))
-        single = replace(tune, name="single", steps=1000, batch_size=24, learning_rate=1e-3, schedule="constant")
+        tune = Stage(
+            "tune",
+            steps=4000,
+            batch_size=256,
+            learning_rate=1.2e-3,
+            weight_decay=0.05,
+            betas=(0.9, 0.98),
+            prefetch=3,
+            optimizer="muon",
+            muon_scale=1.5,
+        )
+        masked = replace(tune, optimizer="adamw", muon_scale=1.0)
         known = {
-            "pretrain": replace(tune, name="pretrain", steps=300, batch_size=96),
-            "contrast": replace(tune, name="contrast", steps=200, batch_size=32),
-            "single": single,
-            "few": replace(single, name="few", steps=1500),
+            "pretrain": replace(masked, name="pretrain", steps=600, batch_size=192),
+            "contrast": replace(masked, name="contrast", steps=200, batch_size=32),
+            "single": replace(tune, name="single", steps=600, batch_size=64, schedule="constant"),
+            "few": replace(tune, name="few", steps=900, batch_size=128, schedule="constant"),
             "tune": tune,
-            "finish": replace(tune, name="finish", steps=150, batch_size=48, learning_rate=4e-4),
+            "finish": replace(tune, name="finish", steps=300, batch_size=96, learning_rate=4e-4),
         }
         self.stages = tuple(known[name] for name in self.plan)
 
@@ -121,18 +135,22 @@ class NanoRecipe(Recipe):
     def data(self, stage: Stage) -> TrainingData:
         if stage.name == "pretrain":
             tokens = visual_tokenizer(VisualTokenizerRecipe(teacher=self.codes))
-            codes = tokenize(tokens, rendered_scenes("train", self.data_set.scenes))
-            return MaskedWorld(self.data_set, self.tokenizer, codes, self.masking, self._config(), streams=self.streams)
+            shown = self.masked_set
+            codes = tokenize(tokens, rendered_scenes("train", shown.scenes, kind=shown.kind, size=shown.size))
+            return MaskedWorld(shown, self.tokenizer, codes, self.masking, self._config(), streams=self.streams)
         if stage.name == "contrast":
             return self._world_tasks(("retrieval",))
         if stage.name in ("single", "few"):
             data_set = self.single_set if stage.name == "single" else self.few_set
             return self._world_tasks(self.tasks, data_set)
-        # tokenised once for both stages
-        tasks = copy.copy(self._all_tasks)
+        tasks = self._world_tasks(self.tasks)
         if stage.name == "finish":
             tasks.asked, tasks.stated = 2, 1
         return tasks
+
+    def hidden(self, trained: dict[str, nn.Parameter]) -> list[nn.Parameter]:
+        """The matrices of the encoder's layers."""
+        return [parameter for name, parameter in trained.items() if ".encoder.layers." in name and parameter.ndim == 2]
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         with _plain_attention():
@@ -157,10 +175,6 @@ class NanoRecipe(Recipe):
     def save(self, model: Any, folder: Path) -> None:
         model.save_pretrained(folder)
         self.processor.save_pretrained(folder)
-
-    @cached_property
-    def _all_tasks(self) -> WorldTasks:
-        return self._world_tasks(self.tasks)
 
     def _world_tasks(self, tasks: tuple[str, ...], data_set: WorldData | None = None) -> WorldTasks:
         return WorldTasks(data_set or self.data_set, self.tokenizer, self.processor.answers, tasks=tasks)
@@ -291,18 +305,24 @@ def nano_tokenizer() -> Beit3Tokenizer:
     folder = NANO_WEIGHTS if shipped else default_folder() / f"beit3-tokenizer-{PIECES}"
     if not (folder / "tokenizer.model").is_file():
         train_pieces(_tokenizer_lines(), folder / "tokenizer.model", pieces=PIECES)
-    return Beit3Tokenizer.from_folder(folder, config)
+    return _tokenizer_of(folder, config.vocab_size)
+
+
+@lru_cache(maxsize=1)
+def _tokenizer_of(folder: Path, vocab_size: int) -> Beit3Tokenizer:
+    """One object for all recipes, since tokenised texts are kept for each."""
+    return Beit3Tokenizer.from_folder(folder, Beit3Config.nano(vocab_size, mask_token_id=vocab_size - 1))
 
 
 def _tokenizer_lines() -> Iterator[str]:
-    said = gather(WorldData(scenes=TOKENIZER_SCENES, captions=1, descriptions=1, rounds=1))
-    for here in said.texts:
+    scenes = list(rendered_scenes("train", TOKENIZER_SCENES))
+    for here in scene_texts(scenes, captions=1, descriptions=1, seed=0):
         yield from (*here.captions, *here.descriptions)
         for text, other in (*here.questions, *here.statements):
             yield text
             if isinstance(other, str):
                 yield other
-    for pair in said.pairs:
+    for pair in pair_texts(scenes, rounds=1, seed=0):
         yield from (text for text, _ in pair)
 
 

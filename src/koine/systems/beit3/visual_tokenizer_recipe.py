@@ -75,7 +75,11 @@ class VisualTokenizerRecipe(Recipe):
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
         images = batch["images" if "images" in batch else "uncoded"]
-        targets = patch_features(self.clip, images) if self.teacher == "features" else pixel_targets(model, images)
+        targets = (
+            patch_features(self.clip.to(images.device), images)
+            if self.teacher == "features"
+            else pixel_targets(model, images)
+        )
         if "uncoded" in batch:
             predicted = model.decode(F.normalize(model.encode(images), dim=-1)).float()
             return {"loss": 1 - F.cosine_similarity(predicted, targets.float(), dim=-1).mean()}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +22,8 @@ from koine.systems.beit3.processor import normalized
 from koine.systems.beit3.tokenizer import Beit3Tokenizer
 from koine.training import TrainingData
 from koine.training.data import Batch
-from koine.world.cache import rendered_scenes
+from koine.world.cache import SHARD, rendered_scenes
+from koine.world.questions import KINDS
 from koine.world.scene import MAX_THINGS, Kind
 
 TASKS = ("questions", "captions", "statements", "retrieval")
@@ -43,6 +47,7 @@ class WorldData:
         seed: of the texts.
         kind: of the scenes.
         most_things: scenes with more are left out.
+        questions: their kinds; of one that is named twice twice as many are asked.
     """
 
     scenes: int = 32_000
@@ -53,25 +58,39 @@ class WorldData:
     seed: int = 0
     kind: Kind = "any"
     most_things: int = MAX_THINGS
+    questions: tuple[str, ...] = KINDS
 
 
 @dataclass(frozen=True)
 class Said:
-    """Pictures uint8 [scenes, H, W, 3], all their texts, scene by scene, and the statements about each pair."""
+    """Of some scenes which there are ([scenes] bool, else left out), their texts, and the statements about each pair."""
 
-    images: Tensor
+    kept: NDArray[np.bool_]
     texts: list[SceneTexts]
     pairs: list[tuple[tuple[str, bool], ...]]
 
 
-@lru_cache(maxsize=2)
-def gather(data: WorldData) -> Said:
-    """Stages and arms of an experiment share their data."""
-    scenes = rendered_scenes("train", data.scenes, kind=data.kind, size=data.size)
-    seen = [pair for pair in scenes if len(pair[0].things) <= data.most_things]
-    images = torch.from_numpy(np.stack([view.image for _, view in seen]))
-    texts = list(scene_texts(seen, captions=data.captions, descriptions=data.descriptions, seed=data.seed))
-    return Said(images, texts, list(pair_texts(seen, rounds=data.rounds, seed=data.seed)))
+def said_in(data: WorldData, block: int) -> Said:
+    """What is said about scenes `block * SHARD` .. `(block + 1) * SHARD - 1`; the texts of a block are drawn together.
+
+    Pairs are made of those that aren't left out; an odd one at the end is.
+    """
+    first = block * SHARD
+    count = min(SHARD, data.scenes - first)
+    scenes = list(rendered_scenes("train", count, kind=data.kind, first_seed=first, size=data.size))
+    kept = np.array([len(scene.things) <= data.most_things for scene, _ in scenes])
+    if kept.sum() % 2:
+        kept[np.flatnonzero(kept)[-1]] = False
+    seen = [scenes[place] for place in np.flatnonzero(kept)]
+    texts = scene_texts(
+        seen,
+        captions=data.captions,
+        descriptions=data.descriptions,
+        seed=data.seed,
+        block=block,
+        kinds=data.questions,
+    )
+    return Said(kept, list(texts), list(pair_texts(seen, rounds=data.rounds, seed=data.seed, block=block)))
 
 
 @lru_cache(maxsize=1)
@@ -81,6 +100,90 @@ def common_answers() -> tuple[str, ...]:
     texts = scene_texts(scenes, captions=0, descriptions=0, seed=0)
     counts = Counter(answer for here in texts for _, answer in here.questions)
     return tuple(answer for answer, count in counts.most_common() if count >= RAREST_ANSWER)
+
+
+Labelled = Sequence[tuple[str, int]]
+Array = NDArray[np.int64]
+
+
+class _Tokenized(NamedTuple):
+    """Texts of a block as ids without special tokens, one behind the other, with how long each is; how many texts each
+    scene (or pair) has; each text's label."""
+
+    ids: NDArray[np.int16]
+    lengths: Array
+    counts: Array
+    labels: Array
+
+    @classmethod
+    def of(cls, groups: Iterable[Labelled], tokenizer: Beit3Tokenizer) -> _Tokenized:
+        """Texts longer than the model has positions for are cut."""
+        grouped = [list(group) for group in groups]
+        texts = [text for group in grouped for text, _ in group]
+        new = list(dict.fromkeys(texts))  # many texts are alike
+        longest = tokenizer.config.max_text_tokens - 2
+        known = {text: row[:longest] for text, row in zip(new, tokenizer.segments(new), strict=True)}
+        rows = [known[text] for text in texts]
+        return cls(
+            np.fromiter(chain.from_iterable(rows), np.int16),
+            np.array([len(row) for row in rows], np.int64),
+            np.array([len(group) for group in grouped], np.int64),
+            np.array([label for group in grouped for _, label in group], np.int64),
+        )
+
+
+@dataclass(frozen=True)
+class _Block:
+    """One block's part of `tokenized`, to be done by another process."""
+
+    data: WorldData
+    tokenizer: Beit3Tokenizer
+    answers: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def __call__(self, block: int) -> tuple[NDArray[np.bool_], dict[str, _Tokenized]]:
+        said, number = said_in(self.data, block), {answer: place for place, answer in enumerate(self.answers)}
+        rng = np.random.default_rng((self.data.seed, 47, block))
+        groups: dict[str, Callable[[], Iterable[Labelled]]] = {
+            # Statements about one picture are questions, too; to answer them comes before judging those about two.
+            "questions": lambda: (
+                [
+                    *((text, number.get(answer, _UNLISTED)) for text, answer in here.questions),
+                    *((text, number["yes" if true else "no"]) for text, true in here.statements),
+                ]
+                for here in said.texts
+            ),
+            "statements": lambda: ([(text, int(label)) for text, label in pair] for pair in said.pairs),
+            "captions": lambda: ([(text, 0) for text in here.captions] for here in said.texts),
+            "retrieval": lambda: ([(text, 0) for text in here.descriptions] for here in said.texts),
+            "documents": lambda: ([(document(here, rng), 0) for _ in range(2)] for here in said.texts),
+        }
+        return said.kept, {name: _Tokenized.of(groups[name](), self.tokenizer) for name in self.names}
+
+
+@lru_cache(maxsize=3)
+def tokenized(
+    data: WorldData, tokenizer: Beit3Tokenizer, answers: tuple[str, ...], names: tuple[str, ...]
+) -> tuple[Tensor, dict[str, Rows]]:
+    """Which scenes there are, [scenes] bool, and their texts of the named kinds: `TASKS` and "documents".
+
+    All cores share the blocks. Stages and arms of an experiment share the result.
+    """
+    rendered_scenes("train", data.scenes, kind=data.kind, size=data.size)  # in the cache, for all processes
+    work, blocks = _Block(data, tokenizer, answers, names), range(-(-data.scenes // SHARD))
+    if len(blocks) == 1:
+        parts = [work(0)]
+    else:
+        with ProcessPoolExecutor() as pool:
+            parts = list(pool.map(work, blocks))
+    kept = torch.from_numpy(np.concatenate([kept for kept, _ in parts]))
+    return kept, {name: Rows.joined([found[name] for _, found in parts], tokenizer) for name in names}
+
+
+@lru_cache(maxsize=1)
+def _images(data: WorldData) -> Tensor:
+    """uint8 [scenes, H, W, 3], of all scenes."""
+    return torch.from_numpy(rendered_scenes("train", data.scenes, kind=data.kind, size=data.size).images)
 
 
 @dataclass(frozen=True)
@@ -101,22 +204,16 @@ class Rows:
     labels: Tensor
 
     @classmethod
-    def of(cls, groups: Iterable[Sequence[tuple[str, int]]], tokenizer: Beit3Tokenizer, longest: int) -> Rows:
-        """Tokenises (text, label) pairs, grouped by scene; longer texts are cut."""
-        grouped = [list(group) for group in groups]
-        counts = torch.tensor([len(group) for group in grouped])
-        texts = [text for group in grouped for text, _ in group]
-        known: dict[str, list[int]] = {}  # many texts are alike
-        new = [text for text in dict.fromkeys(texts) if text not in known]
-        known |= zip(new, tokenizer.segments(new), strict=True)
-        ids = tokenizer.pad([known[text][: longest - 2] for text in texts]).to(torch.int16)
-        return cls(
-            ids,
-            (ids != tokenizer.config.pad_token_id).sum(dim=1),
-            counts.cumsum(0) - counts,
-            counts,
-            torch.tensor([label for group in grouped for _, label in group]),
-        )
+    def joined(cls, parts: Sequence[_Tokenized], tokenizer: Beit3Tokenizer) -> Rows:
+        """The texts of several blocks, with special tokens."""
+        ids, lengths, counts, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
+        config = tokenizer.config
+        places = np.arange(int(lengths.max(initial=0)) + 2)
+        rows = np.full((len(lengths), len(places)), config.pad_token_id, np.int16)
+        rows[:, 0] = config.bos_token_id
+        rows[(places > 0) & (places <= lengths[:, None])] = ids
+        rows[np.arange(len(rows)), lengths + 1] = config.eos_token_id
+        return cls(*map(torch.from_numpy, (rows, lengths + 2, counts.cumsum() - counts, counts, labels)))
 
     def draw(self, scenes: Tensor, number: int, generator: torch.Generator) -> Tensor:
         """Places [scenes, number] of texts, drawn for each scene from its own, the shorter ones first.
@@ -152,28 +249,12 @@ class WorldTasks(TrainingData):
             tasks: of `TASKS`; a batch has what they need.
             questions, statements: in a batch, of each scene and of each pair; of questions an even number.
         """
-        said = gather(data)
-        number = {answer: place for place, answer in enumerate(answers)}
-        groups: dict[str, Callable[[], Iterable[Sequence[tuple[str, int]]]]] = {
-            # Statements about one picture are questions, too; to answer them comes before judging those about two.
-            "questions": lambda: (
-                [
-                    *((text, number.get(answer, _UNLISTED)) for text, answer in here.questions),
-                    *((text, number["yes" if true else "no"]) for text, true in here.statements),
-                ]
-                for here in said.texts
-            ),
-            "statements": lambda: ([(text, int(label)) for text, label in pair] for pair in said.pairs),
-            "captions": lambda: ([(text, 0) for text in here.captions] for here in said.texts),
-            "retrieval": lambda: ([(text, 0) for text in here.descriptions] for here in said.texts),
-        }
-        self.images = said.images
         self.asked, self.stated = questions, statements
-        longest = tokenizer.config.max_text_tokens
-        self.rows = {task: Rows.of(groups[task](), tokenizer, longest) for task in tasks}
+        kept, self.rows = tokenized(data, tokenizer, tuple(answers), tuple(tasks))
+        self.images, self.scenes = _images(data), kept.nonzero()[:, 0]
 
     def __len__(self) -> int:
-        return len(self.images) // 2
+        return len(self.scenes) // 2
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """Of b pairs first the left scenes, then the right ones.
@@ -184,7 +265,7 @@ class WorldTasks(TrainingData):
             [b, statements, tokens] with labels [b, statements], -100 where a pair has none.
         """
         scenes = torch.cat((2 * indices, 2 * indices + 1))
-        found = {"pixel_values": normalized(self.images[scenes])}
+        found = {"pixel_values": normalized(self.images[self.scenes[scenes]])}
         if (rows := self.rows.get("questions")) is not None:
             halves = rows.draw(scenes, self.asked, generator).chunk(2, dim=1)
             for kind, places in zip(("short", "long"), halves, strict=True):
@@ -220,16 +301,14 @@ class MaskedWorld(TrainingData):
             codes: [scenes, patches], the visual tokenizer's.
             streams: which of the three there are; a batch has as many examples in all, whichever there are.
         """
-        said = gather(data)
-        rng = np.random.default_rng((data.seed, 47))
-        self.images = said.images
+        kept, rows = tokenized(data, tokenizer, (), ("documents",))
+        self.documents = rows["documents"]
+        self.images, self.scenes = _images(data), kept.nonzero()[:, 0]
         self.codes = codes
         self.masking, self.config, self.streams = masking, config, tuple(streams)
-        documents = ([(document(here, rng), 0) for _ in range(2)] for here in said.texts)
-        self.documents = Rows.of(documents, tokenizer, config.max_text_tokens)
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.scenes)
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """Equal shares of the streams; each tensor's name begins with its stream's.
@@ -240,9 +319,10 @@ class MaskedWorld(TrainingData):
         found: Batch = {}
         for stream, part in zip(self.streams, indices.chunk(len(self.streams)), strict=True):
             if stream != "text":
-                found[f"{stream}.pixel_values"] = normalized(self.images[part])
+                scenes = self.scenes[part]
+                found[f"{stream}.pixel_values"] = normalized(self.images[scenes])
                 found[f"{stream}.patch_mask"] = self.masking.patches(len(part), self.config.grid, generator)
-                found[f"{stream}.codes"] = self.codes[part].long()
+                found[f"{stream}.codes"] = self.codes[scenes].long()
             if stream != "image":
                 ids = self.documents.at(self.documents.draw(part, 1, generator)[:, 0])
                 real = ids != self.config.pad_token_id

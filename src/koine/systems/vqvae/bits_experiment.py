@@ -26,6 +26,7 @@ WARMEST, COLDEST = 1.0, 0.5
 WARM_UP = 0.3
 """Share of the steps in which the weight of the latents' nats rises to 1 (arXiv 1602.02282): from the start they would
 cost before the decoder has learnt to make use of them."""
+HOW_CODES_LEARN: dict[str, Any] = {"optimizer": "adamw", "muon_scale": 1.0, "learning_rate": 1.2e-3}
 FITTING = 200
 """Validation scenes by which the deviation of the pixels is fitted."""
 Rebuild = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -73,7 +74,8 @@ class RivalRecipe(Recipe):
         self._nano = self.budget.nano()
         [codes] = [stage for stage in self._nano.stages if stage.name == "codes"]
         steps, batch_size = self.budget.steps, self.budget.batch_size
-        self.stages = (replace(codes, trainable=("",), steps=steps, batch_size=batch_size, seed=self.seed),)
+        own = {"steps": steps, "batch_size": batch_size, "seed": self.seed, **HOW_CODES_LEARN}
+        self.stages = (replace(codes, trainable=("",), **own),)
 
     def build_model(self) -> VariationalAutoencoder:
         shaped = nano_config(**self.budget.options).to_dict()
@@ -111,7 +113,7 @@ def rival_bits(latents: LatentKind, budget: Budget, seed: int, *, judged: int) -
 
 def code_bits(budget: Budget, seed: int, *, judged: int) -> dict[str, float]:
     """Trains a VQ-VAE and measures its bits, see `bits`; its codes are as likely as each other, no prior is learnt."""
-    overrides = {"codes.steps": budget.steps, "batch_size": budget.batch_size, "seed": seed}
+    overrides = {"codes.steps": budget.steps, "batch_size": budget.batch_size, "seed": seed, **HOW_CODES_LEARN}
     with tempfile.TemporaryDirectory() as folder:
         model = load_folder(run(budget.nano(), folder, stage="codes", overrides=overrides, quiet=True))
 

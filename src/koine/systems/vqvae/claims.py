@@ -16,7 +16,7 @@ import torch
 from koine.evaluation.claims import Claim, Finding, Measurement, Reading, study
 from koine.parts.quantize import code_counts, perplexity, usage
 from koine.systems.vqvae import bits_experiment, latents_experiment
-from koine.systems.vqvae.bits_experiment import COLDEST, WARM_UP, WARMEST
+from koine.systems.vqvae.bits_experiment import COLDEST, HOW_CODES_LEARN, WARM_UP, WARMEST
 from koine.systems.vqvae.bottlenecks import LatentKind
 from koine.systems.vqvae.likelihood import histogram_bits
 from koine.systems.vqvae.model import VQVAEModel
@@ -29,6 +29,13 @@ from koine.world.cache import rendered_scenes
 SCENES, SINGLE_SCENES, BATCH = 5_000, 10_000, 32
 CODE_STEPS, PRIOR_STEPS = 500, 800
 JUDGED = 500
+HOW_PRIORS_LEARN: dict[str, Any] = {
+    "optimizer": "muon",
+    "muon_scale": 1.5,
+    "learning_rate": 1.5e-3,
+    "schedule": "linear",
+    "weight_decay": 0.01,
+}
 SMALL: dict[str, Any] = {
     "width": 64,
     "block_width": 32,
@@ -212,7 +219,7 @@ def run_claims(names: Sequence[str], seeds: int, out: Path) -> list[Finding]:
         "options": SMALL,
         "arms": {
             **CODEBOOKS,
-            REVIVED: {**CODEBOOKS[REVIVED], "prior": _how_priors_learn()},
+            REVIVED: {**CODEBOOKS[REVIVED], "prior": HOW_PRIORS_LEARN},
             **COMMITMENTS,
             CODED: asdict(BITS_BUDGET),
             **{
@@ -227,12 +234,6 @@ def run_claims(names: Sequence[str], seeds: int, out: Path) -> list[Finding]:
     return study(
         "vqvae", CLAIMS, names, seeds, out, measure=measure, settings=settings, setting=setting, readings=READINGS
     )
-
-
-def _how_priors_learn() -> dict[str, object]:
-    """What is taken over from the nano prior's stage; steps and batches are the claims' own."""
-    stage = asdict(NanoRecipe().stages[-1])
-    return {name: stage[name] for name in ("optimizer", "muon_scale", "learning_rate", "schedule", "weight_decay")}
 
 
 def measure(arm: str, seed: int) -> Measurement:
@@ -251,6 +252,8 @@ def _measure_codebook(arm: str, seed: int) -> Measurement:
     options = {**CODEBOOKS, **COMMITMENTS}[arm]
     recipe = NanoRecipe(SCENES, SINGLE_SCENES, features_first=False, options={**SMALL, **options})
     overrides = {"codes.steps": CODE_STEPS, "prior.steps": PRIOR_STEPS, "batch_size": BATCH, "seed": seed}
+    overrides |= {f"codes.{name}": setting for name, setting in HOW_CODES_LEARN.items()}
+    overrides |= {f"prior.{name}": setting for name, setting in HOW_PRIORS_LEARN.items()}
     with tempfile.TemporaryDirectory() as folder:
         finished = run(recipe, folder, stage=None if arm == REVIVED else "codes", overrides=overrides, quiet=True)
         model = load_folder(finished)

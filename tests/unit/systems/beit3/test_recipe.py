@@ -23,7 +23,7 @@ from koine.systems.beit3.recipe import NanoRecipe, visual_tokenizer
 from koine.systems.beit3.system import Beit3
 from koine.systems.beit3.tokenizer import Beit3Tokenizer
 from koine.systems.beit3.visual_tokenizer_recipe import VisualTokenizerRecipe
-from koine.systems.beit3.world_tasks import MaskedWorld, WorldData, WorldTasks, common_answers, gather
+from koine.systems.beit3.world_tasks import MaskedWorld, WorldData, WorldTasks, common_answers, said_in
 from koine.training import run
 from koine.world import cache
 
@@ -39,6 +39,7 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KOINE_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(cache, "SHARD", 60)
+        patch.setattr(world_tasks, "SHARD", 60)
         patch.setattr(world_tasks, "ANSWER_SCENES", 60)
         patch.setattr(recipe_module, "TOKENIZER_SCENES", 60)
         patch.setattr(recipe_module, "FITTED_PICTURES", 16)
@@ -49,10 +50,10 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> object:
         patch.setattr(VisualTokenizerRecipe, "scenes", 60, raising=False)
         patch.setattr(VisualTokenizerRecipe, "evaluate", lambda self, model, stage: {})
         patch.setattr(VisualTokenizerRecipe.__init__, "__defaults__", (60, "features", 0))
-        for remembered in (gather, common_answers):
+        for remembered in (world_tasks.tokenized, world_tasks._images, common_answers):
             remembered.cache_clear()
         yield
-        for remembered in (gather, common_answers):
+        for remembered in (world_tasks.tokenized, world_tasks._images, common_answers):
             remembered.cache_clear()
 
 
@@ -68,7 +69,7 @@ def generator() -> torch.Generator:
 def test_answers_are_those_that_are_common(tokenizer: Beit3Tokenizer) -> None:
     answers = common_answers()
     assert {"yes", "no", "one", "red", "cube", "wood", "table"} <= set(answers)
-    asked = [answer for here in gather(WorldData(60, 0, 0)).texts for _, answer in here.questions]
+    asked = [answer for here in said_in(WorldData(60, 0, 0), 0).texts for _, answer in here.questions]
     assert all(asked.count(answer) >= world_tasks.RAREST_ANSWER for answer in answers)
 
 
@@ -76,7 +77,7 @@ def test_a_batch_belongs_together(tokenizer: Beit3Tokenizer) -> None:
     answers = common_answers()
     tasks = WorldTasks(DATA, tokenizer, answers)
     batch = tasks.batch(torch.tensor([3, 11]), generator())
-    said = gather(DATA)
+    said = said_in(DATA, 0)
     assert torch.equal(batch["pixel_values"], world_tasks.normalized(tasks.images[[6, 22, 7, 23]]))
     for place, scene in enumerate((6, 22, 7, 23)):
         here = said.texts[scene]

@@ -1,5 +1,6 @@
 """Each vector finds its partner."""
 
+import gc
 import math
 
 import torch
@@ -34,12 +35,17 @@ def _pairs() -> tuple[torch.Tensor, torch.Tensor]:
 
 def _in_process(rank: int, store: str, results: str) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    torch.save(_loss_and_gradient(rank), f"{results}{rank}")
+    gc.collect()  # what the graph held of the group is gone, so that its threads end before the interpreter does
+    distributed.barrier()  # neither leaves while the other still talks to it
+    distributed.destroy_process_group()
+
+
+def _loss_and_gradient(rank: int) -> tuple[torch.Tensor, torch.Tensor]:
     first, second = (part.chunk(2)[rank].clone().requires_grad_() for part in _pairs())
     loss = contrastive_loss(first, second, torch.tensor(10.0))
     loss.backward()
-    torch.save((loss.detach(), first.grad), f"{results}{rank}")
-    distributed.barrier()  # neither leaves while the other still talks to it
-    distributed.destroy_process_group()
+    return loss.detach(), first.grad
 
 
 def test_processes_see_each_others_pairs(tmp_path):

@@ -77,12 +77,12 @@ class NanoRecipe(Recipe):
         seed: of the weights that start from nothing.
     """
 
-    data_set: WorldData = field(default_factory=lambda: WorldData(160_000, seed=2, questions=(*KINDS, *_OFTEN_ASKED)))
-    masked_set: WorldData = field(default_factory=WorldData)
-    single_set: WorldData = field(default_factory=lambda: WorldData(kind="single"))
-    few_set: WorldData = field(default_factory=lambda: WorldData(64_000, most_things=3, seed=1))
+    data_set: WorldData = field(default_factory=lambda: WorldData(112_000, seed=2, questions=(*KINDS, *_OFTEN_ASKED)))
+    masked_set: WorldData = field(default_factory=lambda: WorldData(16_000))
+    single_set: WorldData = field(default_factory=lambda: WorldData(16_000, kind="single"))
+    few_set: WorldData = field(default_factory=lambda: WorldData(48_000, most_things=3, seed=1))
     options: dict[str, Any] = field(default_factory=dict)
-    plan: tuple[str, ...] = ("pretrain", "single", "few", "tune", "finish")
+    plan: tuple[str, ...] = ("pretrain", "single", "few", "tune", "settle", "finish")
     tasks: tuple[str, ...] = TASKS
     masking: Masking = field(default_factory=Masking)
     streams: tuple[str, ...] = ("image", "text", "pair")
@@ -96,8 +96,8 @@ class NanoRecipe(Recipe):
     def __post_init__(self) -> None:
         tune = Stage(
             "tune",
-            steps=4000,
-            batch_size=256,
+            steps=400,
+            batch_size=384,
             learning_rate=1.2e-3,
             weight_decay=0.05,
             betas=(0.9, 0.98),
@@ -107,12 +107,13 @@ class NanoRecipe(Recipe):
         )
         masked = replace(tune, optimizer="adamw", muon_scale=1.0)
         known = {
-            "pretrain": replace(masked, name="pretrain", steps=600, batch_size=192),
+            "pretrain": replace(masked, name="pretrain", steps=400, batch_size=192),
             "contrast": replace(masked, name="contrast", steps=200, batch_size=32),
-            "single": replace(tune, name="single", steps=600, batch_size=64, schedule="constant"),
-            "few": replace(tune, name="few", steps=900, batch_size=128, schedule="constant"),
+            "single": replace(tune, name="single", steps=300, batch_size=128, schedule="constant"),
+            "few": replace(tune, name="few", steps=400, batch_size=256, schedule="constant"),
             "tune": tune,
-            "finish": replace(tune, name="finish", steps=300, batch_size=96, learning_rate=4e-4),
+            "settle": replace(tune, name="settle", steps=3200, batch_size=32, learning_rate=6e-4),
+            "finish": replace(tune, name="finish", steps=200, batch_size=48, learning_rate=3e-4),
         }
         self.stages = tuple(known[name] for name in self.plan)
 

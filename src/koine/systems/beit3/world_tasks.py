@@ -63,7 +63,7 @@ class WorldData:
 
 @dataclass(frozen=True)
 class Said:
-    """Of some scenes which there are ([scenes] bool, else left out), their texts, and the statements about each pair."""
+    """Which of some scenes are kept, [scenes] bool; the texts of these, and the statements about each pair."""
 
     kept: NDArray[np.bool_]
     texts: list[SceneTexts]

@@ -49,9 +49,14 @@ class Budget:
     batch_size: int
     options: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def shape(self) -> dict[str, Any]:
+        """The options, for models without a classifier of codes."""
+        return {**self.options, "classifier_width": 0}
+
     def nano(self) -> NanoRecipe:
         """The recipe of the VQ-VAE, of which the rivals take data, rates and networks over."""
-        return NanoRecipe(self.scenes, self.single_scenes, features_first=False, options=self.options)
+        return NanoRecipe(self.scenes, self.single_scenes, features_first=False, options=self.shape)
 
 
 @dataclass
@@ -78,7 +83,7 @@ class RivalRecipe(Recipe):
         self.stages = (replace(codes, trainable=("",), **own),)
 
     def build_model(self) -> VariationalAutoencoder:
-        shaped = nano_config(**self.budget.options).to_dict()
+        shaped = nano_config(**self.budget.shape).to_dict()
         return VariationalAutoencoder(BottleneckConfig.from_dict(shaped, latents=self.latents))
 
     def data(self, stage: Stage) -> TrainingData:

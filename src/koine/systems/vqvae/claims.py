@@ -250,7 +250,8 @@ def measure(arm: str, seed: int) -> Measurement:
 def _measure_codebook(arm: str, seed: int) -> Measurement:
     """Codes, and for `REVIVED` a prior over them as well."""
     options = {**CODEBOOKS, **COMMITMENTS}[arm]
-    recipe = NanoRecipe(SCENES, SINGLE_SCENES, features_first=False, options={**SMALL, **options})
+    unchosen = {**SMALL, **options, "classifier_width": 0}
+    recipe = NanoRecipe(SCENES, SINGLE_SCENES, features_first=False, options=unchosen)
     overrides = {"codes.steps": CODE_STEPS, "prior.steps": PRIOR_STEPS, "batch_size": BATCH, "seed": seed}
     overrides |= {f"codes.{name}": setting for name, setting in HOW_CODES_LEARN.items()}
     overrides |= {f"prior.{name}": setting for name, setting in HOW_PRIORS_LEARN.items()}

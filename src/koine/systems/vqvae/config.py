@@ -18,7 +18,7 @@ _CHOICES: dict[str, Any] = {"codebook": Codebook, "output": Output, "prior": Pri
 _LEAST = {
     **dict.fromkeys(("channels", "width", "first_width", "block_width", "downsamplings"), 1),
     **dict.fromkeys(("codes", "code_width", "codes_per_cell", "prior_width", "prior_head"), 1),
-    **dict.fromkeys(("blocks", "prior_text_width"), 0),
+    **dict.fromkeys(("blocks", "prior_text_width", "classifier_width"), 0),
 }
 """Fields that count something, and the least that can be built."""
 _RANGES = {"commitment": (0, math.inf), "ema_decay": (0, 1), "ema_epsilon": (0, math.inf)}
@@ -108,6 +108,8 @@ class VQVAEConfig(PreTrainedConfig):
             class; several are said together, each may stay unsaid.
         prior_text_width: width of a text vector that the prior is conditioned on; 0 for none.
         prior_text_encoder: the CLIP that makes these vectors: "nano", or a folder of transformers.
+        classifier_width: channels of the classifier of codes, by which drawings are chosen (`code_classifier`); 0 for
+            none. It tells the prior's labels.
         snail_top, snail_bottom: sizes of the PixelSNAILs (`koine.systems.vqvae.pixelsnail.PixelSnail`).
     """
 
@@ -156,6 +158,7 @@ class VQVAEConfig(PreTrainedConfig):
     prior_labels: list[list[str]] | tuple[tuple[str, ...], ...] = ()
     prior_text_width: int = 0
     prior_text_encoder: str = "nano"
+    classifier_width: int = 0
     snail_top: dict[str, Any] | None = None
     snail_bottom: dict[str, Any] | None = None
 
@@ -168,6 +171,11 @@ class VQVAEConfig(PreTrainedConfig):
         self.pixel_range = list(self.pixel_range)
         self.prior_labels = [list(words) for words in self.prior_labels]
         self._check_widths()
+        if self.classifier_width and (self.levels > 1 or self.dimensions == 1 or not self.prior_labels):
+            raise InputError(
+                f"classifier_width {self.classifier_width} with {self.levels} levels in {self.dimensions} dimensions "
+                f"and {len(self.prior_labels)} prior_labels: a classifier takes one level, pictures and labels"
+            )
         if self.codebook == "spherical" and self.estimator != "straight-through":
             raise InputError(
                 f"estimator {self.estimator!r} with spherical codes: they have the straight-through one only"

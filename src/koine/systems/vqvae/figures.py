@@ -22,7 +22,7 @@ from koine.systems.vqvae.likelihood import (
 from koine.systems.vqvae.model import VQVAEModel
 from koine.systems.vqvae.pixelcnn import UNSAID
 from koine.systems.vqvae.processor import psnr, to_levels
-from koine.systems.vqvae.recipe import classes_of, decode_all, encode_all, prior_bits
+from koine.systems.vqvae.recipe import ATTRIBUTES, classes_of, decode_all, encode_all, prior_bits
 from koine.systems.vqvae.sampling import SamplingOptions
 from koine.systems.vqvae.system import GUIDANCE, VQVAE
 from koine.world.cache import RenderedScenes, rendered_scenes
@@ -63,6 +63,18 @@ def prior_figures(model: VQVAEModel, trained: Tensor, *, scenes: int = 1000) -> 
     }
 
 
+@torch.inference_mode()
+def classifier_figures(model: VQVAEModel, *, scenes: int = 1000) -> dict[str, Any]:
+    """Shares of test scenes with one thing whose attributes the classifier tells from their codes."""
+    judged = rendered_scenes("test", scenes, kind="single")
+    grids = encode_all(model, torch.from_numpy(judged.images))
+    found = model.classify([grids.to(model.device)])
+    return {
+        f"told from codes: {name}": float((each.argmax(dim=1).cpu() == right).float().mean())
+        for name, each, right in zip(ATTRIBUTES, found, classes_of(judged).unbind(dim=1), strict=True)
+    }
+
+
 def drawing_figures(vqvae: VQVAE, *, per_pair: int = 24) -> dict[str, Any]:
     """Shares of drawings that show the colour and shape asked for, by the nano CLIP's zero-shot verdict.
 
@@ -76,7 +88,12 @@ def drawing_figures(vqvae: VQVAE, *, per_pair: int = 24) -> dict[str, Any]:
         "judge on real scenes: colour and shape": _both(clip, images, colours, shapes),
         "judge on reconstructions: colour and shape": _both(clip, rebuilt, colours, shapes),
     }
-    for name, options in (("", SamplingOptions()), (f", guidance {GUIDANCE:g}", SamplingOptions(guidance=GUIDANCE))):
+    ways = {"": SamplingOptions(), f", guidance {GUIDANCE:g}": SamplingOptions(guidance=GUIDANCE)}
+    if vqvae.candidates > 1:
+        ways[f", guidance {GUIDANCE:g}, the fittest of {vqvae.candidates}"] = SamplingOptions(
+            guidance=GUIDANCE, candidates=vqvae.candidates
+        )
+    for name, options in ways.items():
         for kind, pairs in (("", SEEN_PAIRS), (", held-out pairs", sorted(HELD_OUT))):
             drawn, asked = drawings(vqvae, pairs, per_pair, options)
             verdicts = _verdicts(clip, drawn, *asked.unbind(dim=1))

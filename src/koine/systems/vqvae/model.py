@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +16,7 @@ from koine.errors import InputError
 from koine.parts.quantize import Quantized
 from koine.systems.vqvae.autoencoder import Autoencoder, TwoLevelAutoencoder, check_pixels, start_convolutions
 from koine.systems.vqvae.cached_sampling import sample
+from koine.systems.vqvae.code_classifier import CodeClassifier, agreement
 from koine.systems.vqvae.config import VQVAEConfig
 from koine.systems.vqvae.pixelcnn import GatedPixelCNN
 from koine.systems.vqvae.pixelsnail import PixelSnail
@@ -55,6 +56,7 @@ class VQVAEModel(PreTrainedModel):
         self.autoencoder = Autoencoder(config) if config.levels == 1 else TwoLevelAutoencoder(config)
         start_convolutions(self.autoencoder)
         self.priors = nn.ModuleList(_build_priors(config))
+        self.classifier = _build_classifier(config)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -115,6 +117,20 @@ class VQVAEModel(PreTrainedModel):
             nats.append(F.cross_entropy(logits.float(), rows, reduction="none").flatten(1))
         return torch.cat(nats, dim=1)
 
+    def classify(self, grids: Sequence[Tensor]) -> list[Tensor]:
+        """Logits [b, classes] of each of the prior's attributes, told from grids of codes.
+
+        Raises:
+            InputError: the model has no classifier, or the grids don't fit (see `decode`).
+        """
+        if self.classifier is None:
+            raise InputError(
+                "this VQ-VAE has no classifier of codes: take weights that have one, or draw one candidate only"
+            )
+        self._check_grids(grids)
+        logits: list[Tensor] = self.classifier(grids[0], self.autoencoder.quantizers[0].codebook)
+        return logits
+
     @torch.no_grad()  # not inference_mode, so that what is drawn can be learnt from
     def sample(
         self,
@@ -134,16 +150,24 @@ class VQVAEModel(PreTrainedModel):
             generator: on the CPU.
             grid: rows and columns of the coarsest grid, by default those trained on; a signal has its steps only.
         Raises:
-            InputError: the model has no prior, the condition doesn't fit, or there is nothing to draw.
+            InputError: the model has no prior, the condition doesn't fit, there is nothing to draw, or nothing by which
+                to choose among candidates.
         """
         self._check_priors(told=classes is not None or text is not None)
+        options = options or SamplingOptions()
+        if options.candidates > 1 and (classes is not None or text is not None):
+            if classes is None or text is not None or self.classifier is None:
+                raise InputError(
+                    f"candidates {options.candidates}: a choice takes a classifier of codes, and classes, not a text, "
+                    "that are asked for: give 1"
+                )
+            return self._fittest(count, classes, options, generator, grid)
         sides = list(grid or self.config.prior_grid)
         if count < 1 or not sides or min(sides) < 1:
             raise InputError(f"{count} samples of a grid {sides}: give at least 1 of each")
         if len(sides) != self.config.dimensions:
             raise InputError(f"a grid {sides} in {self.config.dimensions} dimensions: give as many sides")
         self._check_columns(sides[-1])
-        options = options or SamplingOptions()
         grids: list[Tensor] = []
         for prior in self.priors:
             rows = sides if len(sides) == 2 else [1, *sides]
@@ -155,6 +179,22 @@ class VQVAEModel(PreTrainedModel):
             grids.append(drawn if len(sides) == 2 else drawn[:, 0])
             sides = [2 * side for side in sides]
         return grids
+
+    def _fittest(
+        self,
+        count: int,
+        classes: Tensor,
+        options: SamplingOptions,
+        generator: torch.Generator | None,
+        grid: Sequence[int] | None,
+    ) -> list[Tensor]:
+        """Draws `options.candidates` for each and keeps the one that the classifier finds likeliest."""
+        several = classes.repeat_interleave(options.candidates, dim=0)
+        single = replace(options, candidates=1)
+        drawn = self.sample(len(several), classes=several, options=single, generator=generator, grid=grid)
+        best = agreement(self.classify(drawn), several.to(self.device)).view(count, -1).argmax(dim=1)
+        places = best + options.candidates * torch.arange(count, device=best.device)
+        return [one[places] for one in drawn]
 
     def _check_priors(self, *, told: bool) -> None:
         if not len(self.priors):
@@ -191,6 +231,17 @@ class VQVAEModel(PreTrainedModel):
 
 def _bound(prior: PixelSnail, coarse: Tensor | None) -> Any:
     return lambda grids: prior(grids, coarse)
+
+
+def _build_classifier(config: VQVAEConfig) -> CodeClassifier | None:
+    if not config.classifier_width:
+        return None
+    return CodeClassifier(
+        config.code_width,
+        codes_per_cell=config.codes_per_cell,
+        attributes=[len(words) for words in config.prior_labels],
+        width=config.classifier_width,
+    )
 
 
 def _build_priors(config: VQVAEConfig) -> list[nn.Module]:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from koine.data.world_captions import captions
 from koine.settings import check_options
 from koine.systems.vqvae.captions_recipe import CaptionsRecipe
+from koine.systems.vqvae.code_classifier import agreement
 from koine.systems.vqvae.config import VQVAEConfig
 from koine.systems.vqvae.likelihood import NATS_PER_BIT
 from koine.systems.vqvae.model import VQVAEModel
@@ -27,6 +28,7 @@ from koine.training.data import Batch
 from koine.world.cache import RenderedScenes, rendered_scenes
 from koine.world.things import COLOURS, SHAPES, SIZES
 
+ATTRIBUTES = ("size", "colour", "shape")
 LABELS = (tuple(SIZES), tuple(COLOURS), SHAPES)
 """What the nano prior can be asked for: the size, colour and shape of the only thing."""
 UNSAID_SHARES = (0.5, 0.1, 0.1)
@@ -51,11 +53,20 @@ class Pixels(TrainingData):
 class Codes(TrainingData):
     """Grids of codes [n, rows, columns] of pictures with what they show [n, attributes], some of it left unsaid.
 
-    `unsaid`: how often each attribute is; `nothing_said`: how often all of them are.
+    `unsaid`: how often each attribute is; `nothing_said`: how often all of them are; `told`: whether the classes are
+    told, or are to be found out.
     """
 
-    def __init__(self, grids: Tensor, classes: Tensor, unsaid: tuple[float, ...], nothing_said: float = 0.0) -> None:
-        self.grids, self.classes = grids, classes
+    def __init__(
+        self,
+        grids: Tensor,
+        classes: Tensor,
+        unsaid: tuple[float, ...],
+        nothing_said: float = 0.0,
+        *,
+        told: bool = True,
+    ) -> None:
+        self.grids, self.classes, self.told = grids, classes, told
         self.unsaid, self.nothing_said = torch.tensor(unsaid), nothing_said
 
     def __len__(self) -> int:
@@ -64,7 +75,8 @@ class Codes(TrainingData):
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         said = torch.rand(len(indices), len(self.unsaid), generator=generator) >= self.unsaid
         said &= torch.rand(len(indices), 1, generator=generator) >= self.nothing_said
-        return {"grids": self.grids[indices], "classes": torch.where(said, self.classes[indices], UNSAID)}
+        classes = torch.where(said, self.classes[indices], UNSAID)
+        return {"grids": self.grids[indices], "classes" if self.told else "shown": classes}
 
 
 def nano_config(**options: Any) -> VQVAEConfig:
@@ -89,6 +101,7 @@ def nano_config(**options: Any) -> VQVAEConfig:
         "prior_first_kernel": 7,
         "prior_kernel": 5,
         "prior_labels": [list(words) for words in LABELS],
+        "classifier_width": 64,
     }
     check_options(options, VQVAEConfig, of="a VQ-VAE")
     return VQVAEConfig(**{**settings, **options})
@@ -100,7 +113,8 @@ class NanoRecipe(Recipe):
 
     First encoder and decoder learn without codes: a codebook that starts from features which mean nothing yet follows
     them for long, and keeps shades of the table instead of the colours of things. Then k-means puts the codes among the
-    features, and all learn together, on scenes of all kinds. Last the prior, on codes of scenes with one thing.
+    features, and all learn together, on scenes of all kinds. Last the prior and the classifier that chooses among its
+    drawings, on codes of scenes with one thing.
 
     Attributes:
         scenes, single_scenes: of the training split, any kind and with one thing only.
@@ -131,7 +145,17 @@ class NanoRecipe(Recipe):
             optimizer="muon",
             muon_scale=1.5,
         )
-        self.stages = (features, codes, prior) if self.features_first else (codes, prior)
+        classifier = replace(
+            codes,
+            name="classifier",
+            steps=1500,
+            batch_size=128,
+            learning_rate=3e-3,
+            weight_decay=0.05,
+            trainable=("classifier",),
+        )
+        last = (classifier,) if nano_config(**self.options).classifier_width else ()
+        self.stages = (*((features,) if self.features_first else ()), codes, prior, *last)
 
     def build_model(self) -> VQVAEModel:
         return VQVAEModel(nano_config(**self.options))
@@ -145,7 +169,7 @@ class NanoRecipe(Recipe):
 
     def data(self, stage: Stage) -> TrainingData:
         single = rendered_scenes("train", self.single_scenes, kind="single")
-        if stage.name != "prior":
+        if stage.name not in ("prior", "classifier"):
             images = torch.cat(
                 [torch.from_numpy(rendered_scenes("train", self.scenes).images), torch.from_numpy(single.images)]
             )
@@ -153,6 +177,8 @@ class NanoRecipe(Recipe):
         assert self._autoencoder is not None  # `load` comes first
         self._autoencoder.autoencoder.eval()  # its codebook would go on moving
         grids = encode_all(self._autoencoder, torch.from_numpy(single.images))
+        if stage.name == "classifier":
+            return Codes(grids, classes_of(single), (0.0,) * len(LABELS), told=False)
         return Codes(grids, classes_of(single), UNSAID_SHARES, NOTHING_SAID)
 
     def hidden(self, trained: dict[str, nn.Parameter]) -> list[nn.Parameter]:
@@ -169,11 +195,14 @@ class NanoRecipe(Recipe):
         grids = encode_all(model, images)
         if stage.name == "codes":
             return {"psnr": psnr(decode_all(model, grids), images)}
+        if stage.name == "classifier":
+            told = agreement(model.classify([grids.to(model.device)]), classes_of(scenes).to(model.device))
+            return {"nats of what is shown": -float(told.mean())}
         return {"bits of a code": prior_bits(model, grids, classes_of(scenes))}
 
     def figures(self, folder: Path) -> dict[str, object]:
         """Codes, prior and drawings on scenes that no training saw; see `koine.systems.vqvae.figures`."""
-        from koine.systems.vqvae.figures import code_figures, drawing_figures, prior_figures
+        from koine.systems.vqvae.figures import classifier_figures, code_figures, drawing_figures, prior_figures
         from koine.systems.vqvae.system import VQVAE
 
         vqvae = VQVAE.load(str(folder))
@@ -181,10 +210,16 @@ class NanoRecipe(Recipe):
         return {
             **code_figures(vqvae.model),
             **prior_figures(vqvae.model, encode_all(vqvae.model, torch.from_numpy(trained.images))),
+            **(classifier_figures(vqvae.model) if vqvae.model.classifier else {}),
             **drawing_figures(vqvae),
         }
 
     def loss(self, model: Any, batch: Batch) -> dict[str, Tensor]:
+        if "shown" in batch:
+            logits = model.classify([batch["grids"]])
+            right = [each.argmax(dim=1) == shown for each, shown in zip(logits, batch["shown"].unbind(1), strict=True)]
+            shares = {name: each.float().mean() for name, each in zip(ATTRIBUTES, right, strict=True)}
+            return {"loss": -agreement(logits, batch["shown"]).mean(), **shares}
         if "grids" in batch:
             nats = model.prior_nats([batch["grids"]], classes=batch.get("classes"), text=batch.get("text")).mean()
             return {"loss": nats, "bits": nats.detach() / NATS_PER_BIT}
@@ -232,6 +267,7 @@ class TextsRecipe(NanoRecipe):
     name = "vqvae-texts"
 
     def __post_init__(self) -> None:
+        self.options = {"classifier_width": 0, **self.options}
         super().__post_init__()
         self._encoder: TextEncoder | None = None
 

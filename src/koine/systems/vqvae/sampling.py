@@ -26,6 +26,8 @@ class SamplingOptions:
         top_p: only the likeliest codes that together reach this probability; 1 takes all.
         guidance: how much the condition counts: logits are those without it and so many times what it changes. 1 is
             the prior as it was trained; the papers have nothing else (classifier-free guidance, arXiv 2207.12598).
+        candidates: of so many that are drawn for each grid, the one is kept that the model's classifier of codes finds
+            likeliest to show the classes asked for (VQ-VAE-2, section 3.4). Where none is asked for, one is drawn.
     Raises:
         InputError: a value out of its range.
     """
@@ -34,6 +36,7 @@ class SamplingOptions:
     top_k: int = 0
     top_p: float = 1.0
     guidance: float = 1.0
+    candidates: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
@@ -44,6 +47,8 @@ class SamplingOptions:
             raise InputError(
                 f"guidance {self.guidance} is out of range: give 1, or more to follow the condition closer"
             )
+        if self.candidates < 1:
+            raise InputError(f"candidates {self.candidates}: give at least 1, which is kept whatever it shows")
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p {self.top_p} is out of range: give a probability above 0 and up to 1")
 

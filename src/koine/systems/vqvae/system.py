@@ -21,6 +21,8 @@ from koine.systems.vqvae.weights import NANO_WEIGHTS, load_folder
 
 GUIDANCE = 3.0
 """How closely words are followed by default: with the nano prior more drawings show what was asked for than at 1."""
+CANDIDATES = 4
+"""Drawings among which a model that has a classifier of codes chooses by default."""
 
 
 class VQVAE:
@@ -67,6 +69,7 @@ class VQVAE:
         top_k: int = 0,
         top_p: float = 1.0,
         guidance: float = GUIDANCE,
+        candidates: int | None = None,
     ) -> Reply:
         """Rebuilds a picture, or with a model of signals a sound, from its codes, or draws new ones.
 
@@ -75,6 +78,8 @@ class VQVAE:
             samples: how many new ones.
             seed: of what is drawn.
             temperature, top_k, top_p, guidance: see `SamplingOptions`.
+            candidates: of so many drawings the fittest is kept, see there; by default of `CANDIDATES` if the model has
+                a classifier of codes, else 1.
         Returns:
             For a picture: its reconstruction, of the same size unless it was shrunk (`VQVAEProcessor.encode`). In
             `details`: `codes`, for each level the rows of its grid; `psnr` in decibels; `bits` of all codes at
@@ -99,7 +104,13 @@ class VQVAE:
             raise InputError("a picture or sound is rebuilt and words are drawn: give one or the other")
         if given:
             return self._rebuilt(given[0]) if isinstance(given[0], Image) else self._heard(given[0])
-        options = SamplingOptions(temperature=temperature, top_k=top_k, top_p=top_p, guidance=guidance)
+        options = SamplingOptions(
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            guidance=guidance,
+            candidates=self.candidates if candidates is None else candidates,
+        )
         drawn, grids = self._drawn(samples, request, seed, options)
         return Reply(*drawn, details={"codes": [[grid.tolist() for grid in of_one] for of_one in grids]})
 
@@ -119,14 +130,20 @@ class VQVAE:
             condition: what they are to show, in words that the prior knows; the nano one knows a size, a colour and a
                 shape, each of which may be left out. A prior that takes texts takes any.
             seed: the same seed draws the same.
-            options: by default everything as the prior says, with `GUIDANCE`.
+            options: by default everything as the prior says, with `GUIDANCE` and this model's `candidates`.
             grid: rows and columns of the coarsest grid of codes, by default those that the prior learnt; for sounds
                 the steps.
         Raises:
             InputError: the model has no prior, a word that it doesn't know, a grid that can't be drawn, or a model of
                 signals that doesn't say their rate.
         """
-        return self._drawn(count, condition, seed, options or SamplingOptions(guidance=GUIDANCE), grid)[0]
+        options = options or SamplingOptions(guidance=GUIDANCE, candidates=self.candidates)
+        return self._drawn(count, condition, seed, options, grid)[0]
+
+    @property
+    def candidates(self) -> int:
+        """Of how many drawings the fittest is kept by default."""
+        return 1 if self.model.classifier is None else CANDIDATES
 
     def text_vectors(self, texts: Sequence[str]) -> Tensor:
         """What a prior that takes texts is told for each of them, [n, width].

@@ -103,6 +103,45 @@ def test_a_batch_has_what_its_tasks_need(tokenizer: Beit3Tokenizer) -> None:
     assert set(tasks.batch(torch.tensor([0]), generator())) == {"pixel_values", "descriptions"}
 
 
+def test_blocks_are_drawn_apart_and_make_one_set(tokenizer: Beit3Tokenizer) -> None:
+    data = replace(DATA, scenes=150, most_things=3)
+    tasks = WorldTasks(data, tokenizer, common_answers())
+    blocks = [said_in(data, block) for block in range(3)]
+    kept = np.concatenate([said.kept for said in blocks])
+    assert len(kept) == 150 and 100 > kept.sum() > 50 and not any(said.kept.sum() % 2 for said in blocks)
+    assert tasks.scenes.tolist() == np.flatnonzero(kept).tolist() and len(tasks) == kept.sum() // 2
+    last_pair = torch.tensor([len(tasks) - 1])
+    batch = tasks.batch(last_pair, generator())
+    assert torch.equal(batch["pixel_values"], world_tasks.normalized(tasks.images[tasks.scenes[-2:]]))
+    for ids, here in zip(batch["captions"], blocks[-1].texts[-2:], strict=True):
+        assert tokenizer.decode(ids.tolist()) in here.captions
+    for ids, label in zip(batch["statements"][0], batch["labels"][0], strict=True):
+        assert (tokenizer.decode(ids.tolist()), bool(label)) in blocks[-1].pairs[-1]
+
+
+def test_kinds_named_twice_are_asked_twice() -> None:
+    def asked(kinds: tuple[str, ...]) -> int:
+        said = said_in(replace(DATA, questions=kinds), 0)
+        return sum(len(here.questions) for here in said.texts)
+
+    assert asked(("count", "count")) == 2 * asked(("count",)) > 0
+
+
+def test_masked_pictures_have_their_own_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+
+    def tokenize(_: object, scenes: cache.RenderedScenes) -> torch.Tensor:
+        shown.append(scenes)
+        return torch.zeros(len(scenes), 64, dtype=torch.int16)
+
+    monkeypatch.setattr(recipe_module, "visual_tokenizer", lambda recipe: None)
+    monkeypatch.setattr(recipe_module, "tokenize", tokenize)
+    recipe = NanoRecipe(masked_set=WorldData(60, captions=1, descriptions=1, rounds=1, kind="single"))
+    masked = recipe.data(recipe.stages[0])
+    assert isinstance(masked, MaskedWorld)
+    assert torch.equal(masked.images, torch.from_numpy(shown[0].images))
+
+
 def test_masked_batches_hide_what_the_paper_hides(tokenizer: Beit3Tokenizer) -> None:
     recipe = NanoRecipe(data_set=DATA)
     config = recipe.processor.config

@@ -68,7 +68,7 @@ def test_the_prior_learns_the_codes_of_the_trained_autoencoder(tmp_path: Path) -
 
 def test_muon_moves_the_kernels_of_the_priors_stacks() -> None:
     recipe = NanoRecipe(options=SMALL)
-    assert recipe.stages[-1].optimizer == "muon"
+    assert [stage.name for stage in recipe.stages if stage.optimizer == "muon"] == ["prior"]
     named = dict(recipe.build_model().named_parameters())
     hidden = {id(parameter) for parameter in recipe.hidden(named)}
     names = {name for name, parameter in named.items() if id(parameter) in hidden}

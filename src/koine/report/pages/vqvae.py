@@ -38,7 +38,7 @@ def page(vqvae: VQVAE, seed: int) -> Section:
         title="VQ-VAE: pictures as grids of codes",
         lead="The encoder keeps one of a codebook's vectors for each square of the picture, and the decoder paints the "
         "picture from these alone. A prior has learnt which codes go together: what it draws, code by code, is painted "
-        "below as new scenes.",
+        f"below as new scenes{_choice(vqvae)}.",
         link=PAPER,
         figures=[*rebuilt, *_drawings(vqvae, seed)],
         tables=[
@@ -51,6 +51,12 @@ def page(vqvae: VQVAE, seed: int) -> Section:
             )
         ],
     )
+
+
+def _choice(vqvae: VQVAE) -> str:
+    if vqvae.candidates == 1:
+        return ""
+    return f", each the one of {vqvae.candidates} whose codes look most like what was asked for to a classifier"
 
 
 def _row(kind: str, details: dict[str, object]) -> tuple[str, ...]:

@@ -124,7 +124,8 @@ def test_kinds_named_twice_are_asked_twice() -> None:
         said = said_in(replace(DATA, questions=kinds), 0)
         return sum(len(here.questions) for here in said.texts)
 
-    assert asked(("count", "count")) == 2 * asked(("count",)) > 0
+    assert asked(("count", "count")) == pytest.approx(2 * asked(("count",)), rel=0.05)  # a draw may find nothing to ask
+    assert asked(("count",)) > 60
 
 
 def test_masked_pictures_have_their_own_codes(monkeypatch: pytest.MonkeyPatch) -> None:

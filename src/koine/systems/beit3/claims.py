@@ -323,7 +323,14 @@ def at_larger_size(interpolated: bool, seed: int) -> dict[str, float]:
     recipe = LargerRecipe(data_set=data, plan=("tune",), tasks=FUSION, watched=0, seed=seed)
     recipe.folder, recipe.interpolated = folder, interpolated
     recipe.stages = tuple(
-        replace(stage, steps=LARGER_STEPS, batch_size=LARGER_BATCH, learning_rate=3e-4, seed=seed)
+        replace(
+            stage,
+            steps=LARGER_STEPS,
+            batch_size=LARGER_BATCH,
+            optimizer=HOW_ALL_LEARN["optimizer"],
+            learning_rate=3e-4,
+            seed=seed,
+        )
         for stage in recipe.stages
     )
     with tempfile.TemporaryDirectory() as out:

@@ -58,17 +58,19 @@ class NanoRecipe(Recipe):
 
     "pretrain" is masked data modelling on pictures, texts and pairs. "single", "few" and "tune" teach questions,
     captions, statements about two pictures and retrieval together, most texts in packed passes (`packing`): first about
-    scenes of one thing, where nothing has to be found before it can be named, then of two or three, then of all kinds.
-    "finish" goes on in the published way alone, one text a pass, in which the model is used. "contrast", which the
-    shipped model goes without, is the contrastive stage between pre-training and fine-tuning of the published `-itc`
-    weights.
+    scenes of one thing, where nothing has to be found before it can be named, then of two or three, then of all kinds,
+    of which "settle" sees more in smaller batches. "finish" goes on in the published way alone, one text a pass, in
+    which the model is used. "contrast", which the shipped model goes without, is the contrastive stage between
+    pre-training and fine-tuning of the published `-itc` weights.
+
+    The large batches are for a GPU, where the stages that have them take six minutes; two CPU cores take four hours.
 
     Attributes:
-        data_set: scenes and texts.
+        data_set: scenes and texts; of questions, what is learnt last is asked twice as often.
         masked_set, single_set, few_set: those of pre-training and of the stages of these names.
         options: fields of `Beit3Config` that differ from the nano's.
         plan: the stages, in order.
-        tasks: what "tune" and "finish" teach.
+        tasks: what all stages but pre-training and "contrast" teach.
         masking: how much is hidden in pre-training.
         streams: of pre-training.
         codes: what the visual tokenizer's codes, the targets of masked patches, stand for.
@@ -301,18 +303,17 @@ def _plain_attention() -> Iterator[None]:
 
 def nano_tokenizer() -> Beit3Tokenizer:
     """The tokenizer that ships with the package; where it is missing (a training from scratch) it is trained anew."""
-    config = Beit3Config.nano(PIECES + 2, mask_token_id=PIECES + 1)
     shipped = (NANO_WEIGHTS / "tokenizer.model").is_file()
     folder = NANO_WEIGHTS if shipped else default_folder() / f"beit3-tokenizer-{PIECES}"
     if not (folder / "tokenizer.model").is_file():
         train_pieces(_tokenizer_lines(), folder / "tokenizer.model", pieces=PIECES)
-    return _tokenizer_of(folder, config.vocab_size)
+    return _tokenizer_in(folder, PIECES)
 
 
 @lru_cache(maxsize=1)
-def _tokenizer_of(folder: Path, vocab_size: int) -> Beit3Tokenizer:
-    """One object for all recipes, since tokenised texts are kept for each."""
-    return Beit3Tokenizer.from_folder(folder, Beit3Config.nano(vocab_size, mask_token_id=vocab_size - 1))
+def _tokenizer_in(folder: Path, pieces: int) -> Beit3Tokenizer:
+    """One object for all recipes, since texts that it tokenised are kept by it."""
+    return Beit3Tokenizer.from_folder(folder, Beit3Config.nano(pieces + 2, mask_token_id=pieces + 1))
 
 
 def _tokenizer_lines() -> Iterator[str]:

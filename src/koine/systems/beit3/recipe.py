@@ -59,9 +59,9 @@ class NanoRecipe(Recipe):
     "pretrain" is masked data modelling on pictures, texts and pairs. "single", "few" and "tune" teach questions,
     captions, statements about two pictures and retrieval together, most texts in packed passes (`packing`): first about
     scenes of one thing, where nothing has to be found before it can be named, then of two or three, then of all kinds,
-    of which "settle" sees more in smaller batches. "finish" goes on in the published way alone, one text a pass, in
-    which the model is used. "contrast", which the shipped model goes without, is the contrastive stage between
-    pre-training and fine-tuning of the published `-itc` weights.
+    of which "settle" sees more in smaller batches. The shipped model goes without two more: "contrast", the contrastive
+    stage between pre-training and fine-tuning of the published `-itc` weights, and "finish", which goes on in the
+    published way alone, one text a pass.
 
     The large batches are for a GPU, where the stages that have them take six minutes; two CPU cores take four hours.
 
@@ -84,7 +84,7 @@ class NanoRecipe(Recipe):
     single_set: WorldData = field(default_factory=lambda: WorldData(16_000, kind="single"))
     few_set: WorldData = field(default_factory=lambda: WorldData(48_000, most_things=3, seed=1))
     options: dict[str, Any] = field(default_factory=dict)
-    plan: tuple[str, ...] = ("pretrain", "single", "few", "tune", "settle", "finish")
+    plan: tuple[str, ...] = ("pretrain", "single", "few", "tune", "settle")
     tasks: tuple[str, ...] = TASKS
     masking: Masking = field(default_factory=Masking)
     streams: tuple[str, ...] = ("image", "text", "pair")

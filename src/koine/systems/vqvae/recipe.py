@@ -104,6 +104,8 @@ def nano_config(**options: Any) -> VQVAEConfig:
         "classifier_width": 64,
     }
     check_options(options, VQVAEConfig, of="a VQ-VAE")
+    if not options.get("prior_labels", LABELS):
+        settings["classifier_width"] = 0  # there is nothing to tell
     return VQVAEConfig(**{**settings, **options})
 
 

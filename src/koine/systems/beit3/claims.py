@@ -44,6 +44,7 @@ MASKED_STEPS, CONTRAST_STEPS, TUNED_STEPS = 100, 60, 200
 MASKED_BATCH, TUNED_BATCH = 72, 12
 """Examples, and pairs of scenes, in a step."""
 HOW_ALL_LEARN: dict[str, Any] = {"optimizer": "adamw", "learning_rate": 1.2e-3}
+"""Settings of the stages, fixed here: the nano recipe may learn otherwise, and what was measured stays comparable."""
 PROBED_STEPS = 120
 TOKENIZER_STEPS, TOKENIZER_BATCH = 80, 64
 LARGER, LARGER_SCENES, LARGER_STEPS, LARGER_BATCH = 96, 2_000, 30, 8

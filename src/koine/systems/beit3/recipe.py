@@ -47,7 +47,7 @@ PIECES = 512
 TOKENIZER_SCENES = 4_000
 FITTED_PICTURES = 256
 _OFTEN_ASKED = ("comparison", "relation")
-"""Kinds of questions that are learnt last."""
+"""Kinds of questions that are learnt last; the data set has twice as many of them as of others."""
 _FUSED_QUESTIONS, _FUSED_STATEMENTS, _FUSED_WEIGHT = 12, 6, 0.25
 """Of a packed batch, so many questions and statements go the published way, too, and how much they count."""
 
@@ -63,7 +63,8 @@ class NanoRecipe(Recipe):
     stage between pre-training and fine-tuning of the published `-itc` weights, and "finish", which goes on in the
     published way alone, one text a pass.
 
-    The large batches are for a GPU, where the stages that have them take six minutes; two CPU cores take four hours.
+    The large batches are for a GPU, where the stages that have them took six minutes; two CPU cores, which see 22 pairs
+    a second, would take four hours.
 
     Attributes:
         data_set: scenes and texts; of questions, what is learnt last is asked twice as often.

@@ -169,7 +169,6 @@ def tokenized(
 
     All cores share the blocks. Stages and arms of an experiment share the result.
     """
-    rendered_scenes("train", data.scenes, kind=data.kind, size=data.size)  # in the cache, for all processes
     work, blocks = _Block(data, tokenizer, answers, names), range(-(-data.scenes // SHARD))
     if len(blocks) == 1:
         parts = [work(0)]

@@ -27,6 +27,7 @@ WARM_UP = 0.3
 """Share of the steps in which the weight of the latents' nats rises to 1 (arXiv 1602.02282): from the start they would
 cost before the decoder has learnt to make use of them."""
 HOW_CODES_LEARN: dict[str, Any] = {"optimizer": "adamw", "muon_scale": 1.0, "learning_rate": 1.2e-3}
+"""Settings of a stage, fixed here: the nano recipe may learn otherwise, and what was measured stays comparable."""
 FITTING = 200
 """Validation scenes by which the deviation of the pixels is fitted."""
 Rebuild = Callable[[Tensor], tuple[Tensor, Tensor]]

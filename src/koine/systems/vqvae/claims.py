@@ -36,6 +36,7 @@ HOW_PRIORS_LEARN: dict[str, Any] = {
     "schedule": "linear",
     "weight_decay": 0.01,
 }
+"""As `HOW_CODES_LEARN`."""
 SMALL: dict[str, Any] = {
     "width": 64,
     "block_width": 32,

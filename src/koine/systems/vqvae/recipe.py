@@ -53,20 +53,11 @@ class Pixels(TrainingData):
 class Codes(TrainingData):
     """Grids of codes [n, rows, columns] of pictures with what they show [n, attributes], some of it left unsaid.
 
-    `unsaid`: how often each attribute is; `nothing_said`: how often all of them are; `told`: whether the classes are
-    told, or are to be found out.
+    `unsaid`: how often each attribute is; `nothing_said`: how often all of them are.
     """
 
-    def __init__(
-        self,
-        grids: Tensor,
-        classes: Tensor,
-        unsaid: tuple[float, ...],
-        nothing_said: float = 0.0,
-        *,
-        told: bool = True,
-    ) -> None:
-        self.grids, self.classes, self.told = grids, classes, told
+    def __init__(self, grids: Tensor, classes: Tensor, unsaid: tuple[float, ...], nothing_said: float = 0.0) -> None:
+        self.grids, self.classes = grids, classes
         self.unsaid, self.nothing_said = torch.tensor(unsaid), nothing_said
 
     def __len__(self) -> int:
@@ -75,8 +66,20 @@ class Codes(TrainingData):
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         said = torch.rand(len(indices), len(self.unsaid), generator=generator) >= self.unsaid
         said &= torch.rand(len(indices), 1, generator=generator) >= self.nothing_said
-        classes = torch.where(said, self.classes[indices], UNSAID)
-        return {"grids": self.grids[indices], "classes" if self.told else "shown": classes}
+        return {"grids": self.grids[indices], "classes": torch.where(said, self.classes[indices], UNSAID)}
+
+
+class ShownCodes(TrainingData):
+    """Grids of codes [n, rows, columns] of pictures, and what they show [n, attributes], which is to be found out."""
+
+    def __init__(self, grids: Tensor, shown: Tensor) -> None:
+        self.grids, self.shown = grids, shown
+
+    def __len__(self) -> int:
+        return len(self.grids)
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
+        return {"grids": self.grids[indices], "shown": self.shown[indices]}
 
 
 def nano_config(**options: Any) -> VQVAEConfig:
@@ -180,7 +183,7 @@ class NanoRecipe(Recipe):
         self._autoencoder.autoencoder.eval()  # its codebook would go on moving
         grids = encode_all(self._autoencoder, torch.from_numpy(single.images))
         if stage.name == "classifier":
-            return Codes(grids, classes_of(single), (0.0,) * len(LABELS), told=False)
+            return ShownCodes(grids, classes_of(single))
         return Codes(grids, classes_of(single), UNSAID_SHARES, NOTHING_SAID)
 
     def hidden(self, trained: dict[str, nn.Parameter]) -> list[nn.Parameter]:

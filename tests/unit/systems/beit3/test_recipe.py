@@ -143,6 +143,17 @@ def test_masked_pictures_have_their_own_codes(monkeypatch: pytest.MonkeyPatch) -
     assert torch.equal(masked.images, torch.from_numpy(shown[0].images))
 
 
+def test_muon_moves_the_matrices_of_the_encoder(tokenizer: Beit3Tokenizer) -> None:
+    recipe = NanoRecipe(starts_from_clip=False)
+    assert {stage.name for stage in recipe.stages if stage.optimizer == "muon"} == {"single", "few", "tune", "settle"}
+    named = dict(recipe.build_model().named_parameters())
+    hidden = {id(parameter) for parameter in recipe.hidden(named)}
+    names = {name for name, parameter in named.items() if id(parameter) in hidden}
+    parts = {name.rsplit(".", 2)[-2] for name in names}
+    assert parts <= {"q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2", "A", "B"} and {"fc1", "fc2"} <= parts
+    assert all(".encoder.layers." in name and name.endswith(".weight") for name in names)
+
+
 def test_masked_batches_hide_what_the_paper_hides(tokenizer: Beit3Tokenizer) -> None:
     recipe = NanoRecipe(data_set=DATA)
     config = recipe.processor.config

@@ -71,6 +71,8 @@ class Beit3Config(PreTrainedConfig):
             values and feed-forward networks, which small models trained from scratch learn faster from.
         num_classes, num_answers, num_image_codes: outputs of the heads "classification", "vqa" and "pretraining".
         bos_token_id, pad_token_id, eos_token_id, unk_token_id, mask_token_id: special tokens.
+        caption_beams, caption_length_penalty: how captions are searched for unless it is said otherwise, see
+            `Decoding`.
 
     Raises:
         InputError: an unknown head or kind of experts, or sizes that do not fit each other.
@@ -102,6 +104,8 @@ class Beit3Config(PreTrainedConfig):
     eos_token_id: int = 2
     unk_token_id: int = 3
     mask_token_id: int = 64_001
+    caption_beams: int = 3
+    caption_length_penalty: float = 0.6
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:

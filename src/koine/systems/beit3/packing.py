@@ -71,17 +71,18 @@ def encode_questions(backbone: Backbone, pictures: Pictures, input_ids: Tensor, 
 
 
 def encode_placeholders(backbone: Backbone, pictures: Pictures, input_ids: Tensor, mask_token: int) -> Tensor:
-    """Features [pictures, tokens, width] of mask tokens, one at each place of a caption, as decoding sees them.
+    """Features [pictures, texts, tokens, width] of mask tokens, one at each place of captions, as decoding sees them.
 
     Place i looks at the picture and at the words before i, all of which are there: what decoding does word by word is
     done for all words at once. The published training hides 70 % of the words instead, so that what stands before a
     hidden word is mostly hidden, too.
 
     Args:
-        input_ids: [pictures, tokens], padding on the right is seen by nothing before it.
+        input_ids: [pictures, texts, tokens], padding on the right is seen by nothing before it.
     """
-    count = input_ids.shape[1]
-    ids = torch.cat((input_ids, torch.full_like(input_ids, mask_token)), dim=1)
+    images, times, count = input_ids.shape
+    texts = input_ids.flatten(0, 1)
+    ids = torch.cat((texts, torch.full_like(texts, mask_token)), dim=1)
     places = torch.arange(count, device=ids.device)
     before = places[:, None] > places
     itself = places[:, None] == places
@@ -89,5 +90,5 @@ def encode_placeholders(backbone: Backbone, pictures: Pictures, input_ids: Tenso
     holders = torch.cat((before, itself), dim=1)
     mask = torch.nn.functional.pad(torch.cat((words, holders)), (pictures.held[0][0].shape[2], 0), value=True)
     tokens = backbone.embed_texts(ids, positions=places.repeat(2))
-    hidden = backbone.encoder(tokens, Route(0, fused=True), mask=mask, store=_Behind(pictures, 1))
-    return hidden.last_hidden_state[:, count:]
+    hidden = backbone.encoder(tokens, Route(0, fused=True), mask=mask, store=_Behind(pictures, times))
+    return hidden.last_hidden_state[:, count:].unflatten(0, (images, times))

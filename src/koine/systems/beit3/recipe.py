@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -35,7 +36,8 @@ from koine.systems.beit3.visual_tokenizer_recipe import Teacher, VisualTokenizer
 from koine.systems.beit3.vqkd import VisualTokenizer
 from koine.systems.beit3.weights import load_tokenizer_folder
 from koine.systems.beit3.world_figures import intervals
-from koine.systems.beit3.world_tasks import TASKS, MaskedWorld, WorldData, WorldTasks, common_answers
+from koine.systems.beit3.world_tasks import MaskedWorld, WorldTasks
+from koine.systems.beit3.world_texts import TASKS, TextKind, WorldData, common_answers, rendered
 from koine.training import Recipe, Stage, TrainingData, run
 from koine.training.data import Batch
 from koine.world.cache import default_folder, rendered_scenes
@@ -48,8 +50,9 @@ TOKENIZER_SCENES = 4_000
 FITTED_PICTURES = 256
 _OFTEN_ASKED = ("comparison", "relation")
 """Kinds of questions that are learnt last; the data set has twice as many of them as of others."""
-_FUSED_QUESTIONS, _FUSED_STATEMENTS, _FUSED_WEIGHT = 12, 6, 0.25
-"""Of a packed batch, so many questions and statements go the published way, too, and how much they count."""
+_FUSED_QUESTIONS, _FUSED_STATEMENTS, _FUSED_SHARE, _FUSED_WEIGHT = 12, 6, 0.375, 0.25
+"""Of a packed batch, so many pictures' questions and pairs' statements go the published way, too, at most this share of
+them, and how much they count."""
 
 
 @dataclass
@@ -59,21 +62,21 @@ class NanoRecipe(Recipe):
     "pretrain" is masked data modelling on pictures, texts and pairs. "single", "few" and "tune" teach questions,
     captions, statements about two pictures and retrieval together, most texts in packed passes (`packing`): first about
     scenes of one thing, where nothing has to be found before it can be named, then of two or three, then of all kinds,
-    of which "settle" sees more in smaller batches. The shipped model goes without two more: "contrast", the contrastive
-    stage between pre-training and fine-tuning of the published `-itc` weights, and "finish", which goes on in the
-    published way alone, one text a pass.
+    of which "settle" sees more in smaller batches. "write" goes on with scenes that are new, and with more captions
+    about each. The shipped model goes without one more: "contrast", the contrastive stage between pre-training and
+    fine-tuning of the published `-itc` weights.
 
     The large batches are for a GPU, where the stages that have them took six minutes; two CPU cores, which see 22 pairs
     a second, would take four hours.
 
     Attributes:
         data_set: scenes and texts; of questions, what is learnt last is asked twice as often.
-        masked_set, single_set, few_set: those of pre-training and of the stages of these names.
+        masked_set, single_set, few_set, written_set: those of pre-training and of the stages of these names.
         options: fields of `Beit3Config` that differ from the nano's.
         plan: the stages, in order.
         tasks: what all stages but pre-training and "contrast" teach.
         masking: how much is hidden in pre-training.
-        streams: of pre-training.
+        streams, masked_texts: of pre-training.
         codes: what the visual tokenizer's codes, the targets of masked patches, stand for.
         starts_from_clip: else all weights start from nothing.
         watched: validation scenes that a stage is measured on at its end.
@@ -84,11 +87,15 @@ class NanoRecipe(Recipe):
     masked_set: WorldData = field(default_factory=lambda: WorldData(16_000))
     single_set: WorldData = field(default_factory=lambda: WorldData(16_000, kind="single"))
     few_set: WorldData = field(default_factory=lambda: WorldData(48_000, most_things=3, seed=1))
+    written_set: WorldData = field(
+        default_factory=lambda: WorldData(112_000, captions=2, seed=3, questions=(*KINDS, *_OFTEN_ASKED), first=112_000)
+    )
     options: dict[str, Any] = field(default_factory=dict)
-    plan: tuple[str, ...] = ("pretrain", "single", "few", "tune", "settle")
+    plan: tuple[str, ...] = ("pretrain", "single", "few", "tune", "settle", "write")
     tasks: tuple[str, ...] = TASKS
     masking: Masking = field(default_factory=Masking)
     streams: tuple[str, ...] = ("image", "text", "pair")
+    masked_texts: TextKind = "documents"
     codes: Teacher = "features"
     starts_from_clip: bool = True
     watched: int = 200
@@ -116,7 +123,7 @@ class NanoRecipe(Recipe):
             "few": replace(tune, name="few", steps=400, batch_size=256, schedule="constant"),
             "tune": tune,
             "settle": replace(tune, name="settle", steps=3200, batch_size=32, learning_rate=6e-4),
-            "finish": replace(tune, name="finish", steps=200, batch_size=48, learning_rate=3e-4),
+            "write": replace(tune, name="write", steps=3200, batch_size=32, learning_rate=4e-4),
         }
         self.stages = tuple(known[name] for name in self.plan)
 
@@ -140,16 +147,15 @@ class NanoRecipe(Recipe):
         if stage.name == "pretrain":
             tokens = visual_tokenizer(VisualTokenizerRecipe(teacher=self.codes))
             shown = self.masked_set
-            codes = tokenize(tokens, rendered_scenes("train", shown.scenes, kind=shown.kind, size=shown.size))
-            return MaskedWorld(shown, self.tokenizer, codes, self.masking, self._config(), streams=self.streams)
+            codes = tokenize(tokens, rendered(shown))
+            streams, texts = self.streams, self.masked_texts
+            return MaskedWorld(shown, self.tokenizer, codes, self.masking, self._config(), streams=streams, texts=texts)
         if stage.name == "contrast":
             return self._world_tasks(("retrieval",))
-        if stage.name in ("single", "few"):
-            data_set = self.single_set if stage.name == "single" else self.few_set
-            return self._world_tasks(self.tasks, data_set)
-        tasks = self._world_tasks(self.tasks)
-        if stage.name == "finish":
-            tasks.asked, tasks.stated = 2, 1
+        special = {"single": self.single_set, "few": self.few_set, "write": self.written_set}
+        tasks = self._world_tasks(self.tasks, special.get(stage.name))
+        if stage.name == "write":
+            tasks.asked, tasks.stated, tasks.told = 4, 2, 2
         return tasks
 
     def hidden(self, trained: dict[str, nn.Parameter]) -> list[nn.Parameter]:
@@ -188,13 +194,19 @@ class NanoRecipe(Recipe):
 
 
 def nano_config(base: Beit3Config, **options: Any) -> Beit3Config:
-    """The nano model: a layer deeper than the nano CLIP, attention shared by both modalities as in the paper."""
+    """The nano model: a layer deeper than the nano CLIP, attention shared by both modalities as in the paper.
+
+    Its captions are searched for more widely than is published and without favour for long ones: each word more may be
+    wrong.
+    """
     settings = {
         "num_hidden_layers": 6,
         "intermediate_size": 320,
         "experts": "feed-forward",
         "num_answers": len(common_answers()),
         "mask_token_id": base.mask_token_id,
+        "caption_beams": 8,
+        "caption_length_penalty": 0.0,
     }
     return Beit3Config.nano(base.vocab_size, **{**settings, **options})
 
@@ -221,8 +233,7 @@ def masked_losses(model: Beit3Model, batch: Batch) -> dict[str, Tensor]:
 def task_losses(model: Beit3Model, batch: Batch) -> dict[str, Tensor]:
     """The loss of each task that a batch of `WorldTasks` has, and their sum.
 
-    With more than one statement for each pair, or more than two questions for each scene, most texts go in packed
-    passes, and a few the published way; else all do that.
+    Questions and statements go in packed passes, and a few of them the published way, too.
     """
     hidden, pictures = encode_pictures(model.beit3, batch["pixel_values"])
     losses: dict[str, Tensor] = {}
@@ -243,44 +254,41 @@ def task_losses(model: Beit3Model, batch: Batch) -> dict[str, Tensor]:
 
 def _questions(model: Beit3Model, batch: Batch, pictures: Pictures) -> Tensor:
     """Each question of the world has one answer, so the published sum of binary losses is a plain choice here."""
-    packed = batch["long_questions"].shape[1] > 1
-    chosen = slice(_FUSED_QUESTIONS if packed else None)
-    fused, about = [], []
-    for kind in ("long",) if packed else ("short", "long"):
-        ids = batch[f"{kind}_questions"][chosen, 0]
-        logits = model.answer(batch["pixel_values"][chosen], ids, _real(model, ids))
-        fused.append(F.cross_entropy(logits.float(), batch[f"{kind}_answers"][chosen, 0]))
-    if not packed:
-        return torch.stack(fused).mean()
+    about = []
     for kind in ("short", "long"):
         ids = batch[f"{kind}_questions"]
         hidden = encode_questions(model.beit3, pictures, ids, _real(model, ids)).flatten(0, 1)
         logits = model.require("vqa")(hidden)
         about.append(F.cross_entropy(logits.float(), batch[f"{kind}_answers"].flatten()))
-    return torch.stack(about).mean() + _FUSED_WEIGHT * fused[0]
+    chosen = slice(_fused(_FUSED_QUESTIONS, len(batch["pixel_values"])))
+    ids = batch["long_questions"][chosen, 0]
+    logits = model.answer(batch["pixel_values"][chosen], ids, _real(model, ids))
+    fused = F.cross_entropy(logits.float(), batch["long_answers"][chosen, 0])
+    return torch.stack(about).mean() + _FUSED_WEIGHT * fused
 
 
 def _statements(model: Beit3Model, batch: Batch, pictures: Pictures) -> Tensor:
     statements, labels = batch["statements"], batch["labels"]
-    packed = statements.shape[1] > 1
-    left, right = batch["pixel_values"].chunk(2)
-    chosen = slice(_FUSED_STATEMENTS if packed else None)
-    ids = statements[chosen, 0]
-    logits = model.judge(left[chosen], right[chosen], ids, _real(model, ids))
-    fused = F.cross_entropy(logits.float(), labels[chosen, 0])
-    if not packed:
-        return fused
     both = torch.cat((statements, statements))
     hidden = encode_questions(model.beit3, pictures, both, _real(model, both)).flatten(0, 1)
-    logits = model.require("nlvr2")(hidden, 1)
-    return F.cross_entropy(logits.float(), labels.flatten()) + _FUSED_WEIGHT * fused
+    about = F.cross_entropy(model.require("nlvr2")(hidden, 1).float(), labels.flatten())
+    chosen = slice(_fused(_FUSED_STATEMENTS, len(statements)))
+    left, right = (pixels[chosen] for pixels in batch["pixel_values"].chunk(2))
+    ids = statements[chosen, 0]
+    logits = model.judge(left, right, ids, _real(model, ids))
+    return about + _FUSED_WEIGHT * F.cross_entropy(logits.float(), labels[chosen, 0])
+
+
+def _fused(most: int, there: int) -> int:
+    return min(most, math.ceil(_FUSED_SHARE * there))
 
 
 def _captions(model: Beit3Model, ids: Tensor, pictures: Pictures) -> Tensor:
-    hidden = encode_placeholders(model.beit3, pictures, ids, model.config.mask_token_id)[:, 1:]
-    wanted = ids[:, 1:]
+    """Each of a picture's captions counts as much as one does where it is alone."""
+    hidden = encode_placeholders(model.beit3, pictures, ids, model.config.mask_token_id)[:, :, 1:]
+    wanted = ids[:, :, 1:]
     real = wanted != model.config.pad_token_id
-    return masked_loss(model.require("captioning")(hidden[real]).float(), wanted[real])
+    return ids.shape[1] * masked_loss(model.require("captioning")(hidden[real]).float(), wanted[real])
 
 
 def _real(model: Beit3Model, ids: Tensor) -> Tensor:

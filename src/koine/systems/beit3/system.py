@@ -91,8 +91,8 @@ class Beit3:
         self,
         *parts: Part | Sentence,
         use: Use | None = None,
-        beams: int = 3,
-        length_penalty: float = 0.6,
+        beams: int | None = None,
+        length_penalty: float | None = None,
         max_length: int = 64,
         seed: int = 0,
     ) -> Reply:
@@ -104,7 +104,8 @@ class Beit3:
 
         Args:
             use: what to do, where the parts leave a choice; by default as above.
-            beams, length_penalty, max_length: of the search for a caption (`Decoding`).
+            beams, length_penalty, max_length: of the search for a caption (`Decoding`); the first two by default as the
+                configuration says.
             seed: without effect, since nothing is drawn.
         Returns:
             The answer; `details["use"]`, and by use `scores` (the likeliest answers or classes with probabilities),
@@ -123,8 +124,8 @@ class Beit3:
         prompts: Sequence[Sentence],
         *,
         use: Use | None = None,
-        beams: int = 3,
-        length_penalty: float = 0.6,
+        beams: int | None = None,
+        length_penalty: float | None = None,
         max_length: int = 64,
         batch_size: int = 64,
     ) -> list[Reply]:
@@ -135,8 +136,7 @@ class Beit3:
         Raises:
             InputError: as `respond`, or a batch_size below 1.
         """
-        longest = min(max_length, self.model.config.max_text_tokens)
-        decoding = Decoding(beams=beams, length_penalty=length_penalty, max_length=longest)
+        decoding = self._decoding(beams, length_penalty, max_length)
         groups: dict[Use, list[tuple[int, _Asked]]] = {}
         for number, prompt in enumerate(prompts):
             images, texts = _images_and_texts(prompt)
@@ -164,8 +164,8 @@ class Beit3:
 
     @torch.inference_mode()
     def captions(self, images: Sequence[Image], decoding: Decoding | None = None, *, batch_size: int = 64) -> list[str]:
-        """A caption of each picture."""
-        options = decoding or Decoding(max_length=min(64, self.model.config.max_text_tokens))
+        """A caption of each picture, searched for as the configuration says unless `decoding` does."""
+        options = decoding or self._decoding()
         found: list[str] = []
         for part in _runs(images, batch_size):
             rows = write(self.model, self._pixels(part), options=options).ids.tolist()
@@ -228,6 +228,16 @@ class Beit3:
             **_cut(read, 0),
         }
         return Reply(lines, details=details)
+
+    def _decoding(
+        self, beams: int | None = None, length_penalty: float | None = None, max_length: int = 64
+    ) -> Decoding:
+        config = self.model.config
+        return Decoding(
+            beams=config.caption_beams if beams is None else beams,
+            length_penalty=config.caption_length_penalty if length_penalty is None else length_penalty,
+            max_length=min(max_length, config.max_text_tokens),
+        )
 
     def _use(self, images: Sequence[Image], texts: Sequence[str]) -> Use:
         """What a prompt with so many pictures and these texts is for."""

@@ -62,7 +62,11 @@ def test_placeholders_see_what_decoding_shows_them(tiny: Make, pixels: Tensor) -
     model = tiny(**OPTIONS)
     words = torch.tensor([[0, 7, 8, 9, 2, 1], [0, 11, 12, 13, 14, 2], [0, 5, 6, 7, 8, 9]])
     mask_token = model.config.mask_token_id
-    hidden = encode_placeholders(model.beit3, encode_pictures(model.beit3, pixels)[1], words, mask_token)
+    pictures = encode_pictures(model.beit3, pixels)[1]
+    both = torch.stack((words, words.roll(1, dims=0)), dim=1)
+    hidden, other = encode_placeholders(model.beit3, pictures, both, mask_token).unbind(1)
+    alone = encode_placeholders(model.beit3, pictures, both[:, 1:], mask_token)[:, 0]
+    assert torch.allclose(other, alone, atol=1e-5)  # captions of a picture don't see each other
     with torch.inference_mode():
         search = BeamSearch(model, Decoding(beams=1, max_length=8), pixels, None, None)
         for place in range(1, 5):

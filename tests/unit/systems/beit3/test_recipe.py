@@ -12,10 +12,11 @@ import torch
 from pyarrow import parquet
 
 from koine.data.nlvr import examples
+from koine.evaluation.world_captions import judge
 from koine.foundations.clip import NANO_WEIGHTS
 from koine.images import encode_png
 from koine.systems.beit3 import recipe as recipe_module
-from koine.systems.beit3 import world_tasks
+from koine.systems.beit3 import world_tasks, world_texts
 from koine.systems.beit3.nlvr_recipe import NlvrRecipe, judged
 from koine.systems.beit3.packing import encode_pictures, encode_placeholders
 from koine.systems.beit3.pretraining import Masking
@@ -23,7 +24,8 @@ from koine.systems.beit3.recipe import NanoRecipe, visual_tokenizer
 from koine.systems.beit3.system import Beit3
 from koine.systems.beit3.tokenizer import Beit3Tokenizer
 from koine.systems.beit3.visual_tokenizer_recipe import VisualTokenizerRecipe
-from koine.systems.beit3.world_tasks import MaskedWorld, WorldData, WorldTasks, common_answers, said_in
+from koine.systems.beit3.world_tasks import MaskedWorld, WorldTasks
+from koine.systems.beit3.world_texts import WorldData, common_answers, said_in
 from koine.training import run
 from koine.world import cache
 
@@ -39,8 +41,8 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KOINE_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(cache, "SHARD", 60)
-        patch.setattr(world_tasks, "SHARD", 60)
-        patch.setattr(world_tasks, "ANSWER_SCENES", 60)
+        patch.setattr(world_texts, "SHARD", 60)
+        patch.setattr(world_texts, "ANSWER_SCENES", 60)
         patch.setattr(recipe_module, "TOKENIZER_SCENES", 60)
         patch.setattr(recipe_module, "FITTED_PICTURES", 16)
         patch.setattr(recipe_module, "PIECES", 300)
@@ -50,10 +52,10 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> object:
         patch.setattr(VisualTokenizerRecipe, "scenes", 60, raising=False)
         patch.setattr(VisualTokenizerRecipe, "evaluate", lambda self, model, stage: {})
         patch.setattr(VisualTokenizerRecipe.__init__, "__defaults__", (60, "features", 0))
-        for remembered in (world_tasks.tokenized, world_tasks._images, common_answers):
+        for remembered in (world_texts.tokenized, world_tasks._images, common_answers):
             remembered.cache_clear()
         yield
-        for remembered in (world_tasks.tokenized, world_tasks._images, common_answers):
+        for remembered in (world_texts.tokenized, world_tasks._images, common_answers):
             remembered.cache_clear()
 
 
@@ -62,15 +64,15 @@ def tokenizer(small_world: object) -> Beit3Tokenizer:
     return recipe_module.nano_tokenizer()
 
 
-def generator() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def test_answers_are_those_that_are_common(tokenizer: Beit3Tokenizer) -> None:
     answers = common_answers()
     assert {"yes", "no", "one", "red", "cube", "wood", "table"} <= set(answers)
     asked = [answer for here in said_in(WorldData(60, 0, 0), 0).texts for _, answer in here.questions]
-    assert all(asked.count(answer) >= world_tasks.RAREST_ANSWER for answer in answers)
+    assert all(asked.count(answer) >= world_texts.RAREST_ANSWER for answer in answers)
 
 
 def test_a_batch_belongs_together(tokenizer: Beit3Tokenizer) -> None:
@@ -81,7 +83,7 @@ def test_a_batch_belongs_together(tokenizer: Beit3Tokenizer) -> None:
     assert torch.equal(batch["pixel_values"], world_tasks.normalized(tasks.images[[6, 22, 7, 23]]))
     for place, scene in enumerate((6, 22, 7, 23)):
         here = said.texts[scene]
-        assert tokenizer.decode(batch["captions"][place].tolist()) in here.captions
+        assert tokenizer.decode(batch["captions"][place, 0].tolist()) in here.captions
         assert tokenizer.decode(batch["descriptions"][place].tolist()) in here.descriptions
         right = dict(here.questions) | {text: "yes" if true else "no" for text, true in here.statements}
         for kind in ("short", "long"):
@@ -113,10 +115,36 @@ def test_blocks_are_drawn_apart_and_make_one_set(tokenizer: Beit3Tokenizer) -> N
     last_pair = torch.tensor([len(tasks) - 1])
     batch = tasks.batch(last_pair, generator())
     assert torch.equal(batch["pixel_values"], world_tasks.normalized(tasks.images[tasks.scenes[-2:]]))
-    for ids, here in zip(batch["captions"], blocks[-1].texts[-2:], strict=True):
+    for ids, here in zip(batch["captions"][:, 0], blocks[-1].texts[-2:], strict=True):
         assert tokenizer.decode(ids.tolist()) in here.captions
     for ids, label in zip(batch["statements"][0], batch["labels"][0], strict=True):
         assert (tokenizer.decode(ids.tolist()), bool(label)) in blocks[-1].pairs[-1]
+
+
+def test_all_texts_of_a_scene_are_drawn_equally_often(tokenizer: Beit3Tokenizer) -> None:
+    rows = WorldTasks(DATA, tokenizer, common_answers()).rows["questions"]
+    scenes = torch.arange(len(rows.counts))
+    draws = torch.cat([rows.draw(scenes, 6, generator(seed)) for seed in range(600)], dim=1) - rows.starts[:, None]
+    for drawn, count in zip(draws, rows.counts, strict=True):
+        times = torch.bincount(drawn, minlength=int(count)) / (3600 / count)
+        assert len(times) == count and ((times - 1).abs() < 0.5).all()
+
+
+def test_all_captions_of_a_scene_can_be_drawn_at_once(tokenizer: Beit3Tokenizer) -> None:
+    tasks = WorldTasks(replace(DATA, captions=3), tokenizer, common_answers(), tasks=("captions",), captions=3)
+    batch, said = tasks.batch(torch.arange(30), generator()), said_in(replace(DATA, captions=3), 0)
+    order = [*range(0, 60, 2), *range(1, 60, 2)]
+    for ids, scene in zip(batch["captions"], order, strict=True):
+        assert sorted(tokenizer.decode(row) for row in ids.tolist()) == sorted(said.texts[scene].captions)
+
+
+def test_a_set_begins_where_it_says(tokenizer: Beit3Tokenizer) -> None:
+    later = replace(DATA, first=60, scenes=10)
+    (scene, view), *_ = cache.rendered_scenes("train", 1, first_seed=60)
+    assert world_texts.rendered(later).scene(0) == scene
+    assert (WorldTasks(later, tokenizer, common_answers()).images[0].numpy() == view.image).all()
+    allowed = said_in(later, 0).texts[0].descriptions[0]
+    assert judge(allowed, scene, view).true
 
 
 def test_kinds_named_twice_are_asked_twice() -> None:
@@ -145,13 +173,22 @@ def test_masked_pictures_have_their_own_codes(monkeypatch: pytest.MonkeyPatch) -
 
 def test_muon_moves_the_matrices_of_the_encoder(tokenizer: Beit3Tokenizer) -> None:
     recipe = NanoRecipe(starts_from_clip=False)
-    assert {stage.name for stage in recipe.stages if stage.optimizer == "muon"} == {"single", "few", "tune", "settle"}
+    by_muon = {stage.name for stage in recipe.stages if stage.optimizer == "muon"}
+    assert by_muon == {"single", "few", "tune", "settle", "write"}
     named = dict(recipe.build_model().named_parameters())
     hidden = {id(parameter) for parameter in recipe.hidden(named)}
     names = {name for name, parameter in named.items() if id(parameter) in hidden}
     parts = {name.rsplit(".", 2)[-2] for name in names}
     assert parts <= {"q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2", "A", "B"} and {"fc1", "fc2"} <= parts
     assert all(".encoder.layers." in name and name.endswith(".weight") for name in names)
+
+
+def test_words_are_hidden_in_captions_alone_if_asked(tokenizer: Beit3Tokenizer) -> None:
+    codes, config = torch.zeros(60, 64, dtype=torch.int16), NanoRecipe(data_set=DATA).processor.config
+    world = MaskedWorld(DATA, tokenizer, codes, Masking(), config, streams=("text",), texts="captions")
+    batch, said = world.batch(torch.arange(60), generator()), said_in(DATA, 0)
+    for ids, here in zip(batch["text.ids"], said.texts, strict=True):
+        assert tokenizer.decode(ids.tolist()) in here.captions
 
 
 def test_masked_batches_hide_what_the_paper_hides(tokenizer: Beit3Tokenizer) -> None:
@@ -168,7 +205,8 @@ def test_masked_batches_hide_what_the_paper_hides(tokenizer: Beit3Tokenizer) -> 
 
 
 def test_all_stages_run_and_the_result_responds(tmp_path: Path) -> None:
-    recipe = NanoRecipe(data_set=DATA, plan=("pretrain", "contrast", "tune", "finish"), watched=0)
+    written = replace(DATA, captions=2, first=60)
+    recipe = NanoRecipe(DATA, written_set=written, plan=("pretrain", "contrast", "tune", "write"), watched=0)
     overrides = {"steps": 2, "batch_size": 6}
     finished = run(recipe, tmp_path, overrides=overrides, quiet=True)
     beit3 = Beit3.load(finished)
@@ -197,20 +235,23 @@ def test_a_caption_is_learnt_word_by_word_from_the_words_before(answering: Beit3
     for place in range(1, 6):
         known = ids[:, : place + 1].clone()
         known[:, place] = 7  # whatever stands at the place itself, it isn't looked at
-        hidden = encode_placeholders(model.beit3, pictures, known, model.config.mask_token_id)[:, place]
+        hidden = encode_placeholders(model.beit3, pictures, known[:, None], model.config.mask_token_id)[:, 0, place]
         chances = model.require("captioning")(hidden).log_softmax(dim=-1)
         rows = [0] if place >= 4 else [0, 1]
         nats += [-chances[row, ids[row, place]] for row in rows]
     assert len(nats) == 8
-    assert torch.allclose(recipe_module._captions(model, ids, pictures), torch.stack(nats).mean(), atol=1e-5)
+    one = recipe_module._captions(model, ids[:, None], pictures)
+    assert torch.allclose(one, torch.stack(nats).mean(), atol=1e-5)
+    two = recipe_module._captions(model, torch.stack((ids, ids), dim=1), pictures)
+    assert torch.allclose(two, 2 * one, atol=1e-5)  # each counts as one alone does
 
 
 def test_some_packed_questions_go_the_published_way_too(answering: Beit3, monkeypatch: pytest.MonkeyPatch) -> None:
     model, draws = answering.model, generator()
-    batch = {"pixel_values": torch.randn(14, 3, 16, 16, generator=draws)}
+    batch = {"pixel_values": torch.randn(34, 3, 16, 16, generator=draws)}
     for kind, tokens in (("short", 4), ("long", 6)):
-        batch[f"{kind}_questions"] = torch.randint(5, 100, (14, 3, tokens), generator=draws)
-        batch[f"{kind}_answers"] = torch.randint(len(speaking.ANSWERS), (14, 3), generator=draws)
+        batch[f"{kind}_questions"] = torch.randint(5, 100, (34, 3, tokens), generator=draws)
+        batch[f"{kind}_answers"] = torch.randint(len(speaking.ANSWERS), (34, 3), generator=draws)
     _, pictures = encode_pictures(model.beit3, batch["pixel_values"])
     chosen, right = batch["long_questions"][:12, 0], batch["long_answers"][:12, 0]
     fused = model.answer(batch["pixel_values"][:12], chosen, torch.ones_like(chosen))
@@ -225,6 +266,10 @@ def test_some_packed_questions_go_the_published_way_too(answering: Beit3, monkey
     known = recipe_module._questions(model, batch, pictures)
     assert len(asked) == 1 and torch.equal(asked[0], chosen)
     assert torch.allclose(loss - known, torch.nn.functional.cross_entropy(fused, right) / 4, atol=1e-5)
+
+
+def test_small_batches_are_not_fused_in_all() -> None:
+    assert [recipe_module._fused(12, pictures) for pictures in (1, 4, 16, 32, 768)] == [1, 2, 6, 12, 12]
 
 
 def test_a_visual_tokenizer_trained_otherwise_is_another(monkeypatch: pytest.MonkeyPatch) -> None:

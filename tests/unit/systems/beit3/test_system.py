@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from koine.errors import InputError
 from koine.evaluation.retrieval import DualEncoder
 from koine.sentence import Audio, Image, Sentence
+from koine.systems.beit3 import system
 from koine.systems.beit3.decoding import Decoding
 from koine.systems.beit3.system import Beit3
 
@@ -35,6 +37,24 @@ def test_a_picture_and_a_question_give_an_answer(beit3: Beit3) -> None:
     chances = list(reply.details["scores"].values())
     assert chances == sorted(chances, reverse=True) and sum(chances) == pytest.approx(1, abs=1e-5)
     assert next(iter(reply.details["scores"])) == reply.text
+
+
+def test_captions_are_searched_for_as_configured(beit3: Beit3, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched = []
+
+    def write(model: object, pixels: object, *, options: Decoding) -> SimpleNamespace:
+        searched.append((options.beams, options.length_penalty, options.max_length))
+        return SimpleNamespace(ids=torch.tensor([[0, 5, 2]]), scores=torch.zeros(1))
+
+    monkeypatch.setattr(system, "write", write)
+    longest = beit3.model.config.max_text_tokens
+    beit3.respond(LEFT)
+    monkeypatch.setattr(beit3.model.config, "caption_beams", 5)
+    monkeypatch.setattr(beit3.model.config, "caption_length_penalty", 0.0)
+    beit3.captions([LEFT])
+    beit3.respond(LEFT, beams=2, max_length=6)
+    beit3.captions([LEFT], Decoding(beams=4))
+    assert searched == [(3, 0.6, longest), (5, 0.0, longest), (2, 0.0, 6), (4, 0.6, 64)]
 
 
 @pytest.mark.parametrize("text", ["", "Describe the picture.", "caption this", " describe it in one sentence"])

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from koine.data.world_vision_language import plain_caption
-from koine.evaluation.claims import Claim, Finding, Measurement, study
+from koine.evaluation.claims import Claim, Finding, Measurement, Reading, study
 from koine.evaluation.linear_probe import linear_probe
 from koine.foundations.clip import Clip
 from koine.parts.moving_codebook import Averaging, EMAVectorQuantizer
@@ -27,29 +28,38 @@ from koine.systems.beit3.config import VisualTokenizerConfig
 from koine.systems.beit3.model import Beit3Model
 from koine.systems.beit3.pretraining import Masking
 from koine.systems.beit3.processor import normalized
-from koine.systems.beit3.recipe import NanoRecipe
+from koine.systems.beit3.recipe import NanoRecipe, visual_tokenizer
 from koine.systems.beit3.system import Beit3
-from koine.systems.beit3.visual_tokenizer_recipe import in_unit_range, patch_features, tokenize
+from koine.systems.beit3.visual_tokenizer_recipe import (
+    VisualTokenizerRecipe,
+    in_unit_range,
+    patch_features,
+    tokenize,
+)
 from koine.systems.beit3.vqkd import VisualTokenizer
 from koine.systems.beit3.weights import load_folder
 from koine.systems.beit3.world_figures import intervals
-from koine.systems.beit3.world_tasks import WorldData
+from koine.systems.beit3.world_texts import WorldData
 from koine.training import run
 from koine.world.cache import RenderedScenes, rendered_scenes
 from koine.world.facts import ATTRIBUTES, VALUES, value
 
-SCENES = 8_000
+SCENES = 4_000
 """Of one thing: where there are more, so small a budget teaches nothing but to guess. (Codebooks learn from any.)"""
-MASKED_STEPS, CONTRAST_STEPS, TUNED_STEPS = 100, 60, 200
-MASKED_BATCH, TUNED_BATCH = 72, 12
-"""Examples, and pairs of scenes, in a step."""
-HOW_ALL_LEARN: dict[str, Any] = {"optimizer": "adamw", "learning_rate": 1.2e-3}
+MASKED_STEPS, CONTRAST_STEPS, TUNED_STEPS, RANKED_STEPS, PROBED_STEPS = 300, 100, 250, 100, 500
+"""Of pre-training, of a contrastive stage instead of its last steps, of fine-tuning for fusion and for retrieval, of
+pre-training from nothing."""
+MASKED_BATCH, TUNED_BATCH = 24, 8
+"""Examples, and pairs of scenes, in a step: small ones, since steps are what teaches to look. Words are hidden in
+captions, which are learnt many times sooner than whole documents."""
+HOW_ALL_LEARN: dict[str, Any] = {"optimizer": "muon", "muon_scale": 1.5, "learning_rate": 1.2e-3, "schedule": "cosine"}
 """Settings of the stages, fixed here: the nano recipe may learn otherwise, and what was measured stays comparable."""
-PROBED_STEPS = 120
-TOKENIZER_STEPS, TOKENIZER_BATCH = 80, 64
+FEATURE_STEPS, TOKENIZER_STEPS, TOKENIZER_BATCH = 100, 100, 64
+"""Of a visual tokenizer without codes, then with them."""
 LARGER, LARGER_SCENES, LARGER_STEPS, LARGER_BATCH = 96, 2_000, 30, 8
 """Pixels of a larger picture's sides, and how the model is fine-tuned to them."""
-JUDGED, JUDGED_CODES = 200, 1_000
+HOW_LARGER_LEARNS: dict[str, Any] = {"optimizer": "adamw", "learning_rate": 3e-4}
+JUDGED, JUDGED_CODES = 400, 1_000
 """Test scenes."""
 
 FUSION, RETRIEVAL = ("questions", "statements"), ("retrieval",)
@@ -76,14 +86,9 @@ ARMS = {
     "experts": Arm(),
     "one network": Arm({"options": {"experts": "none"}}),
     "pairs only": Arm({"streams": ("pair",)}),
-    "half of the words hidden": Arm(
-        {"streams": ("pair",)}, masked=MASKED_STEPS * 2, tuned=0, measured=("masked words",)
-    ),
+    "half of the words hidden": Arm({"streams": ("pair",)}, tuned=0, measured=("masked words",)),
     "a seventh of the words hidden": Arm(
-        {"streams": ("pair",), "masking": Masking(pair_text=0.15)},
-        masked=MASKED_STEPS * 2,
-        tuned=0,
-        measured=("masked words",),
+        {"streams": ("pair",), "masking": Masking(pair_text=0.15)}, tuned=0, measured=("masked words",)
     ),
     "codes of features": Arm(
         {"streams": ("image",), "starts_from_clip": False}, masked=PROBED_STEPS, tuned=0, measured=("probe",)
@@ -94,18 +99,25 @@ ARMS = {
         tuned=0,
         measured=("probe",),
     ),
-    "contrastive stage, then retrieval": Arm(contrast=CONTRAST_STEPS, tuned=CONTRAST_STEPS, measured=RETRIEVAL),
-    "more masking, then retrieval": Arm(masked=MASKED_STEPS + CONTRAST_STEPS, tuned=CONTRAST_STEPS, measured=RETRIEVAL),
-    "contrastive stage, then fusion": Arm(contrast=CONTRAST_STEPS),
-    "more masking, then fusion": Arm(masked=MASKED_STEPS + CONTRAST_STEPS),
+    "contrastive stage, then retrieval": Arm(
+        masked=MASKED_STEPS - CONTRAST_STEPS, contrast=CONTRAST_STEPS, tuned=RANKED_STEPS, measured=RETRIEVAL
+    ),
+    "masking only, then retrieval": Arm(tuned=RANKED_STEPS, measured=RETRIEVAL),
+    "contrastive stage, then fusion": Arm(masked=MASKED_STEPS - CONTRAST_STEPS, contrast=CONTRAST_STEPS),
 }
+READINGS = {
+    name: Reading("experts", {metric: metric for metric in FUSION})
+    for name in ("pictures, texts and pairs", "masking only, then fusion")
+}
+"""What one training tells in other claims."""
 CODEBOOKS = ("unit vectors", "vectors of any length")
 POSITIONS = ("interpolated positions", "new positions")
 
-_BUDGET = f"{SCENES} scenes, {MASKED_STEPS} masked steps of {MASKED_BATCH}, {TUNED_STEPS} of {TUNED_BATCH} pairs."
+_MASKED = f"{SCENES} scenes, {MASKED_STEPS} masked steps of {MASKED_BATCH}"
+_BUDGET = f"{_MASKED}, {TUNED_STEPS} of {TUNED_BATCH} pairs of scenes."
 _CONTRAST_BUDGET = (
-    f"{SCENES} scenes, {MASKED_STEPS} masked steps, {CONTRAST_STEPS} contrastive ones of {2 * TUNED_BATCH} pairs of "
-    f"scenes (the baseline: as many more masked ones, of {MASKED_BATCH}), then fine-tuning."
+    f"{_MASKED}, the last {CONTRAST_STEPS} of which the contrastive stage replaces with {CONTRAST_STEPS} of as many "
+    "pictures with their descriptions"
 )
 
 CLAIMS = {
@@ -122,10 +134,10 @@ CLAIMS = {
         statement="Pictures and texts alone beside pairs beat pairs only, with one masked objective",
         source="VL-BEiT's ablation of tasks",
         published="not at hand",
-        ours="experts",
+        ours="pictures, texts and pairs",
         baseline="pairs only",
         metrics=FUSION,
-        budget=f"{_BUDGET} Pairs only: as many examples a step.",
+        budget=f"{_BUDGET} Pairs only: as many examples a step, three times as many of them pairs.",
     ),
     "half-masked": Claim(
         statement="Hiding half of a pair's words makes the model look at the picture more than hiding 15 %",
@@ -134,8 +146,8 @@ CLAIMS = {
         ours="half of the words hidden",
         baseline="a seventh of the words hidden",
         metrics=("gained by the picture", "colour words with the picture"),
-        budget=f"{SCENES} scenes, {MASKED_STEPS * 2} masked steps of {MASKED_BATCH} pairs. Judged on one hidden colour "
-        "word of a caption: right answers with the picture minus right answers without it.",
+        budget=f"{_MASKED} pairs. Judged on one hidden colour word of a caption: right answers with the picture minus "
+        "right answers without it.",
     ),
     "feature-codes": Claim(
         statement="Codes of a teacher's features are better targets for masked patches than codes of pixels",
@@ -154,25 +166,26 @@ CLAIMS = {
         ours=CODEBOOKS[0],
         baseline=CODEBOOKS[1],
         metrics=("usage", "perplexity"),
-        budget=f"{TOKENIZER_STEPS} steps of {TOKENIZER_BATCH} pictures of scenes of any kind, both started by k-means.",
+        budget=f"{FEATURE_STEPS} steps without codes and {TOKENIZER_STEPS} with them, of {TOKENIZER_BATCH} pictures of "
+        "scenes of any kind; k-means puts the first codes among the features.",
     ),
     "contrastive-for-retrieval": Claim(
         statement="A contrastive stage between pre-training and fine-tuning lifts retrieval",
         source="the -itc weights of the release",
         published="COCO and Flickr30k retrieval weights are fine-tuned from -itc; no figure without",
         ours="contrastive stage, then retrieval",
-        baseline="more masking, then retrieval",
+        baseline="masking only, then retrieval",
         metrics=("text to image R@1", "image to text R@1"),
-        budget=f"{_CONTRAST_BUDGET} Among {JUDGED} pictures.",
+        budget=f"{_CONTRAST_BUDGET}; {RANKED_STEPS} of {TUNED_BATCH} pairs of scenes. Among at most {JUDGED} pictures.",
     ),
     "contrastive-not-for-fusion": Claim(
         statement="For tasks of fusion, pre-training without a contrastive stage is the better start",
         source="advice in the release's README",
         published="none",
-        ours="more masking, then fusion",
+        ours="masking only, then fusion",
         baseline="contrastive stage, then fusion",
         metrics=FUSION,
-        budget=_CONTRAST_BUDGET,
+        budget=f"{_CONTRAST_BUDGET}; {TUNED_STEPS} of {TUNED_BATCH} pairs of scenes.",
     ),
     "resolution": Claim(
         statement="Larger pictures need no new pre-training: interpolated positions do",
@@ -191,9 +204,9 @@ def run_claims(names: Sequence[str], seeds: int, out: Path) -> list[Finding]:
     """Measure the arms that the named claims need (or read what an earlier run measured) and write the findings."""
     settings = {
         "scenes": SCENES,
-        "steps": (MASKED_STEPS, CONTRAST_STEPS, TUNED_STEPS, PROBED_STEPS, TOKENIZER_STEPS, LARGER_STEPS),
+        "steps": (FEATURE_STEPS, TOKENIZER_STEPS, LARGER_STEPS),
         "batches": (MASKED_BATCH, TUNED_BATCH, TOKENIZER_BATCH, LARGER_BATCH),
-        "learning": HOW_ALL_LEARN,
+        "learning": (HOW_ALL_LEARN, HOW_LARGER_LEARNS),
         "judged": JUDGED,
         "arms": {name: asdict(arm) for name, arm in ARMS.items()},
     }
@@ -201,7 +214,18 @@ def run_claims(names: Sequence[str], seeds: int, out: Path) -> list[Finding]:
         f"{seeds} seeds; the budget stands with each claim. Scenes have one thing unless it says otherwise; judged on "
         f"{JUDGED} test scenes that no training saw."
     )
-    return study("beit3", CLAIMS, names, seeds, out, measure=_measure, settings=settings, setting=setting)
+    _train_visual_tokenizers(names)
+    return study(
+        "beit3", CLAIMS, names, seeds, out, measure=_measure, settings=settings, setting=setting, readings=READINGS
+    )
+
+
+def _train_visual_tokenizers(names: Sequence[str]) -> None:
+    """Those that are in no cache yet, before arms that run side by side ask for them at once."""
+    arms = {arm for name in names for arm in (CLAIMS[name].ours, CLAIMS[name].baseline)}
+    used = [ARMS[READINGS[arm].of if arm in READINGS else arm] for arm in arms - {*CODEBOOKS, *POSITIONS}]
+    for teacher in {arm.recipe.get("codes", "features") for arm in used}:
+        visual_tokenizer(VisualTokenizerRecipe(teacher=teacher))
 
 
 def _measure(arm: str, seed: int) -> Measurement:
@@ -224,9 +248,16 @@ def train_arm(arm: Arm, seed: int) -> Beit3:
     tasks = arm.measured if arm.tuned else ()
     data = WorldData(scenes=SCENES, captions=1, descriptions=1, rounds=1, seed=seed, kind="single")
     plan = tuple(name for name, count in steps.items() if count)
-    recipe = NanoRecipe(data, masked_set=data, plan=plan, tasks=tasks, watched=0, seed=seed, **arm.recipe)
+    fields: dict[str, Any] = {
+        "masked_set": data,
+        "masked_texts": "captions",
+        "plan": plan,
+        "tasks": tasks,
+        "seed": seed,
+    }
+    recipe = NanoRecipe(data, watched=0, **fields, **arm.recipe)
     overrides = {f"{name}.steps": steps[name] for name in plan} | {f"{name}.seed": seed for name in plan}
-    sizes = {"pretrain": MASKED_BATCH, "contrast": TUNED_BATCH * 2, "tune": TUNED_BATCH}
+    sizes = {"pretrain": MASKED_BATCH, "contrast": MASKED_BATCH // 2, "tune": TUNED_BATCH}
     overrides |= {f"{name}.batch_size": sizes[name] for name in plan} | HOW_ALL_LEARN
     with tempfile.TemporaryDirectory() as folder:
         return Beit3.load(run(recipe, folder, overrides=overrides, quiet=True))
@@ -305,11 +336,16 @@ def codebook_use(unit: bool, seed: int) -> dict[str, float]:
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(tokenizer.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=1e-4)
     tokenizer.train()
-    for _ in range(TOKENIZER_STEPS):
+    for step in range(FEATURE_STEPS + TOKENIZER_STEPS):
         batch = in_unit_range(images[torch.randint(len(images), (TOKENIZER_BATCH,), generator=generator)])
         targets = patch_features(teacher, batch)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss = tokenizer(batch, targets).loss
+            if step < FEATURE_STEPS:
+                vectors = tokenizer.encode(batch)
+                predicted = tokenizer.decode(F.normalize(vectors, dim=-1) if unit else vectors).float()
+                loss = 1 - F.cosine_similarity(predicted, targets, dim=-1).mean()
+            else:
+                loss = tokenizer(batch, targets).loss
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -328,9 +364,8 @@ def at_larger_size(interpolated: bool, seed: int) -> dict[str, float]:
             stage,
             steps=LARGER_STEPS,
             batch_size=LARGER_BATCH,
-            optimizer=HOW_ALL_LEARN["optimizer"],
-            learning_rate=3e-4,
             seed=seed,
+            **HOW_LARGER_LEARNS,
         )
         for stage in recipe.stages
     )

@@ -13,7 +13,7 @@ import torch
 from koine.data.world_vision_language import plain_caption
 from koine.foundations.clip import NANO_WEIGHTS
 from koine.systems.beit3 import claims
-from koine.systems.beit3.claims import ARMS, CLAIMS, CODEBOOKS, POSITIONS
+from koine.systems.beit3.claims import ARMS, CLAIMS, CODEBOOKS, POSITIONS, READINGS
 from koine.systems.beit3.config import HEADS
 from koine.world import cache
 from koine.world.facts import VALUES
@@ -23,10 +23,11 @@ from . import speaking
 
 def test_arms_are_there_and_alike_but_for_one_thing() -> None:
     for claim in CLAIMS.values():
-        for arm in (claim.ours, claim.baseline):
+        ours_of, baseline_of = (READINGS[arm].of if arm in READINGS else arm for arm in (claim.ours, claim.baseline))
+        for arm in (ours_of, baseline_of):
             assert arm in ARMS or arm in CODEBOOKS or arm in POSITIONS
-        if claim.ours in ARMS:
-            ours, baseline = ARMS[claim.ours], ARMS[claim.baseline]
+        if ours_of in ARMS:
+            ours, baseline = ARMS[ours_of], ARMS[baseline_of]
             assert ours.measured == baseline.measured and ours.tuned == baseline.tuned
             assert ours.masked + ours.contrast == baseline.masked + baseline.contrast
 
@@ -95,8 +96,22 @@ def test_codebooks_are_trained_and_counted(unit: bool, tmp_path: Path, monkeypat
     monkeypatch.setenv("KOINE_CACHE", str(tmp_path))
     monkeypatch.setattr(cache, "SHARD", 20)
     monkeypatch.setattr(claims, "SCENES", 20)
+    monkeypatch.setattr(claims, "FEATURE_STEPS", 1)
     monkeypatch.setattr(claims, "TOKENIZER_STEPS", 1)
     monkeypatch.setattr(claims, "TOKENIZER_BATCH", 4)
     monkeypatch.setattr(claims, "JUDGED_CODES", 20)
     found = claims.codebook_use(unit, 0)
     assert 0 < found["usage"] <= 1 and 1 <= found["perplexity"] <= 256
+
+
+@pytest.mark.parametrize(
+    ("claim", "teachers"),
+    [("experts", ["features"]), ("feature-codes", ["features", "pixels"]), ("unit-codes", []), ("resolution", [])],
+)
+def test_visual_tokenizers_are_there_before_arms_ask(
+    claim: str, teachers: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[str] = []
+    monkeypatch.setattr(claims, "visual_tokenizer", lambda recipe: trained.append(recipe.teacher))
+    claims._train_visual_tokenizers([claim])
+    assert sorted(trained) == teachers

@@ -46,10 +46,10 @@ from koine.world.facts import ATTRIBUTES, VALUES, value
 
 SCENES = 4_000
 """Of one thing: where there are more, so small a budget teaches nothing but to guess. (Codebooks learn from any.)"""
-MASKED_STEPS, CONTRAST_STEPS, TUNED_STEPS, RANKED_STEPS, PROBED_STEPS = 300, 100, 250, 100, 500
+MASKED_STEPS, CONTRAST_STEPS, TUNED_STEPS, RANKED_STEPS, PROBED_STEPS = 300, 100, 450, 100, 500
 """Of pre-training, of a contrastive stage instead of its last steps, of fine-tuning for fusion and for retrieval, of
 pre-training from nothing."""
-MASKED_BATCH, TUNED_BATCH = 24, 8
+MASKED_BATCH, TUNED_BATCH = 24, 4
 """Examples, and pairs of scenes, in a step: small ones, since steps are what teaches to look. Words are hidden in
 captions, which are learnt many times sooner than whole documents."""
 HOW_ALL_LEARN: dict[str, Any] = {"optimizer": "muon", "muon_scale": 1.5, "learning_rate": 1.2e-3, "schedule": "cosine"}

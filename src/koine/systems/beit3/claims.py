@@ -212,7 +212,7 @@ def run_claims(names: Sequence[str], seeds: int, out: Path) -> list[Finding]:
     }
     setting = (
         f"{seeds} seeds; the budget stands with each claim. Scenes have one thing unless it says otherwise; judged on "
-        f"{JUDGED} test scenes that no training saw."
+        f"{JUDGED} test scenes (codebooks on {JUDGED_CODES}) that no training saw."
     )
     _train_visual_tokenizers(names)
     return study(
